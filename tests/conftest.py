@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures for the whole suite: small networks' files and small datasets, all made on the spot."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from PIL import Image
+from safetensors.torch import save_file
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("anomalib-scdae", deadline=None)
+settings.load_profile("anomalib-scdae")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: Feature channels of the networks in the tests; the paper's 384 would only take time.
+CHANNELS = 16
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder with the development photographs; a test that uses it is skipped where it is absent."""
+    folder = Path(os.environ.get("SCDAE_SHARED", ROOT.parent / "shared")) / "data"
+    if not folder.is_dir():
+        pytest.skip(f"needs the development photographs in {folder}")
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _offline() -> None:
+    """No test reaches for the network."""
+    os.environ["ANOMALIB_SCDAE_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small PDN with random weights, as a file."""
+    from anomalib.models.image.efficient_ad.torch_model import SmallPatchDescriptionNetwork
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    save_file(SmallPatchDescriptionNetwork(CHANNELS).state_dict(), path)
+    return path
+
+
+def draw_image(path: Path, seed: int, size: tuple[int, int] = (280, 300), spot: bool = False) -> None:
+    """Write a smooth random picture of ``size`` (height, width), with a bright square if ``spot``."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(60, 200, (6, 6, 3), dtype=np.uint8))
+    pixels = np.asarray(coarse.resize(size[::-1], Image.Resampling.BICUBIC)).copy()
+    if spot:
+        pixels[100:140, 120:170] = 255
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def draw_mask(path: Path, size: tuple[int, int] = (280, 300)) -> None:
+    """Write the mask of the square that :func:`draw_image` puts there."""
+    mask = np.zeros(size, dtype=np.uint8)
+    mask[100:140, 120:170] = 255
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(mask).save(path)
+
+
+@pytest.fixture(scope="session")
+def penalty_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few pictures that stand for natural photographs."""
+    folder = tmp_path_factory.mktemp("penalty")
+    for seed in range(3):
+        draw_image(folder / f"{seed}.png", 1000 + seed)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def loco_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of one category, ``part``, in MVTec LOCO's layout."""
+    root = tmp_path_factory.mktemp("loco")
+    part = root / "part"
+    for seed in range(4):
+        draw_image(part / "train/good" / f"{seed:03}.png", seed)
+    for seed in range(3):
+        draw_image(part / "validation/good" / f"{seed:03}.png", 10 + seed)
+    for seed in range(2):
+        draw_image(part / "test/good" / f"{seed:03}.png", 20 + seed)
+        for number, kind in enumerate(("logical_anomalies", "structural_anomalies")):
+            draw_image(part / "test" / kind / f"{seed:03}.png", 30 + 10 * number + seed, spot=True)
+            draw_mask(part / "ground_truth" / kind / f"{seed:03}" / "000.png")
+    return root
+
+
+@pytest.fixture
+def model_arguments(teacher_file: Path, penalty_folder: Path) -> dict[str, object]:
+    """Arguments of SCDAE that need neither network nor time."""
+    return {"teacher": str(teacher_file), "penalty_images": str(penalty_folder), "teacher_out_channels": CHANNELS}
