@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spatial reunion module (paper, section 1.2)."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from anomalib_scdae.components.aggregation import Aggregation, aggregate
+from anomalib_scdae.components.identity import silence
+
+
+class SpatialReunionModule(nn.Module):
+    """SRM: adds to every position a summary of the whole feature map.
+
+    Two scales of 3 x 3 convolutions find out which positions matter (equations 1 to 4); the features summed up with
+    those weights (equation 6) are added to every position (equation 7).
+
+    Args:
+        channels: Number of feature channels ``C``.
+        pool_size: Factor ``r`` of the average pooling and of the upsampling (equations 1 and 2).
+        aggregation: How equation 6 sums over the positions; see :func:`~.aggregation.aggregate`.
+        identity_init: Start as the identity, by zeroing the last convolution.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        pool_size: int = 4,
+        aggregation: Aggregation = "mean",
+        identity_init: bool = True,
+    ) -> None:
+        super().__init__()
+        self.pool_size = pool_size
+        self.aggregation = aggregation
+        self.pooled_conv = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        self.conv = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        self.weight_conv = nn.Conv2d(channels, 1, kernel_size=3, padding=1)
+        if identity_init:
+            silence(self.weight_conv)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map the autoencoder's output ``I`` to ``O1``, both of shape ``(B, C, H, W)``."""
+        pooled = F.avg_pool2d(features, self.pool_size)
+        context = F.interpolate(self.pooled_conv(pooled), size=features.shape[-2:], mode="bilinear")
+        weights = self.weight_conv(self.conv(features) * torch.sigmoid(context + features))
+        return features + aggregate(weights, features, self.aggregation)
