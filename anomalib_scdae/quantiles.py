@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exact quantiles of more values than fit into memory."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+
+#: Gives the values, in pieces of any shape; called once per reading.
+Readings = Callable[[], Iterable[torch.Tensor]]
+
+_HALF = 16  # bits of a float32 that one histogram resolves
+
+
+def quantiles(readings: Readings, probabilities: Sequence[float]) -> list[float]:
+    """Interpolated quantiles of any number of float32 values, exact and in bounded memory.
+
+    EfficientAd draws a random part of more than 2^24 values. Here none is left out: read as integers, floats keep their
+    order; so one histogram of the upper 16 bits tells where each of the order statistics around a quantile lies, and a
+    second one resolves the lower 16 bits there.
+
+    Args:
+        readings: Gives the values; called twice.
+        probabilities: Each between 0 and 1.
+
+    Returns:
+        The values that ``numpy.quantile`` gives.
+
+    Raises:
+        ValueError: If there are no values.
+    """
+    coarse = torch.zeros(1 << _HALF, dtype=torch.int64)
+    for values in readings():
+        coarse += torch.bincount(_keys(values) >> _HALF, minlength=1 << _HALF)
+    total = int(coarse.sum())
+    if total == 0:
+        msg = "A quantile needs at least one value."
+        raise ValueError(msg)
+    ranks = [q * (total - 1) for q in probabilities]
+    statistics = _order_statistics(readings, coarse, {f(rank) for rank in ranks for f in (math.floor, math.ceil)})
+    return [_interpolate(statistics[math.floor(r)], statistics[math.ceil(r)], r % 1) for r in ranks]
+
+
+def _order_statistics(readings: Readings, coarse: torch.Tensor, ranks: set[int]) -> dict[int, float]:
+    """Return the values at ``ranks`` (0 is the smallest), given the histogram of the values' upper bits."""
+    cumulated = coarse.cumsum(0)
+    buckets = {rank: int(torch.searchsorted(cumulated, rank, right=True)) for rank in ranks}
+    fine = {bucket: torch.zeros(1 << _HALF, dtype=torch.int64) for bucket in buckets.values()}
+    for values in readings():
+        keys = _keys(values)
+        for bucket, counts in fine.items():
+            lower_bits = keys[keys >> _HALF == bucket] & ((1 << _HALF) - 1)
+            counts.add_(torch.bincount(lower_bits, minlength=1 << _HALF))
+    statistics = {}
+    for rank, bucket in buckets.items():
+        rank_in_bucket = rank - int(cumulated[bucket] - coarse[bucket])
+        lower_half = int(torch.searchsorted(fine[bucket].cumsum(0), rank_in_bucket, right=True))
+        statistics[rank] = _float_of_key((bucket << _HALF) | lower_half)
+    return statistics
+
+
+def _interpolate(low: float, high: float, weight: float) -> float:
+    # Not weighted when equal, which also keeps infinities from becoming NaN.
+    return low if low == high else low + (high - low) * weight
+
+
+def _keys(values: torch.Tensor) -> torch.Tensor:
+    """Map float32 values to integers in [0, 2^32) of the same order."""
+    patterns = values.detach().float().contiguous().cpu().view(torch.int32).flatten().to(torch.int64)
+    return torch.where(patterns >= 0, patterns + (1 << 31), (1 << 31) - 1 - (patterns & 0x7FFFFFFF))
+
+
+def _float_of_key(key: int) -> float:
+    """Invert :func:`_keys`."""
+    pattern = key - (1 << 31) if key >= 1 << 31 else -1 - key
+    return torch.tensor(pattern, dtype=torch.int32).view(torch.float32).item()
