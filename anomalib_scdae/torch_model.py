@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SCDAE's networks wired together (paper, section 1.1)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from anomalib.data import InferenceBatch
+from torch import nn
+
+from anomalib_scdae.anomaly_map import AnomalyMapMerger
+from anomalib_scdae.augmentation import augment
+from anomalib_scdae.components import (
+    Aggregation,
+    Branch,
+    ChannelReunionModule,
+    CRMGate,
+    FusionGate,
+    ModelSize,
+    SelectiveFusionModule,
+    SpatialReunionModule,
+    Student,
+    patch_description_network,
+)
+from anomalib_scdae.errors import UserError, check_choice
+from anomalib_scdae.loss import CosineScale, SCDAELoss
+
+#: The encoder's last convolution needs 8 x 8 positions after five halvings.
+MIN_IMAGE_SIZE = 256
+
+
+class GlobalFeatures(NamedTuple):
+    """What the branches make of a batch: ``O_k`` before and ``Y_k`` after fusion, each ``(B, C, h, w)``."""
+
+    outputs: list[torch.Tensor]
+    fused: list[torch.Tensor]
+
+
+class SCDAEModel(nn.Module):
+    """Teacher, student, parallel autoencoders with global context, their fusion, the loss and the map merger.
+
+    In training mode, :meth:`forward` returns the loss terms; in evaluation mode, scores and anomaly maps.
+    With ``branches=[[]]`` and ``cosine_weight=0`` the model is EfficientAD.
+
+    Args:
+        branches: One entry per autoencoder: the modules that its output passes, in order, out of ``"srm"`` and
+            ``"crm"``. ``[["srm"], ["crm"]]`` is SCDAE, ``[["crm", "srm"]]`` the series variant of Fig. 8.
+        fusion: Whether SFM weighs the branches against each other. Without effect for a single branch.
+        cosine_weight: ``lambda`` of equation 17; 0 leaves the cosine term out.
+        cosine_scale: What the cosine term is weighed against; see :class:`~anomalib_scdae.loss.SCDAELoss`.
+        model_size: Size of the PDN of teacher and student; the paper does not state it.
+        channels: Feature channels ``C``.
+        padding: Whether the PDN and the decoder pad their convolutions.
+        pad_maps: Whether to frame the maps with zeros where an unpadded PDN has lost its border.
+        pool_size: ``r`` of equations 1 and 2.
+        aggregation: How SRM and CRM sum over the positions (equations 6 and 9).
+        crm_gate: How CRM's ratings act on its input.
+        fusion_gate: How SFM's weights act on the branches.
+        identity_init: Start SRM, CRM and SFM as the identity (where their gates allow it), so that training starts
+            from EfficientAD.
+    """
+
+    def __init__(
+        self,
+        branches: Sequence[Sequence[str]] = (("srm",), ("crm",)),
+        fusion: bool = True,
+        cosine_weight: float = 0.5,
+        cosine_scale: CosineScale = "norm",
+        model_size: ModelSize = "small",
+        channels: int = 384,
+        padding: bool = False,
+        pad_maps: bool = True,
+        pool_size: int = 4,
+        aggregation: Aggregation = "mean",
+        crm_gate: CRMGate = "rescaled",
+        fusion_gate: FusionGate = "rescaled",
+        identity_init: bool = True,
+    ) -> None:
+        super().__init__()
+        _check_branches(branches)
+        check_choice("cosine_scale", cosine_scale, CosineScale)
+        check_choice("aggregation", aggregation, Aggregation)
+        check_choice("crm_gate", crm_gate, CRMGate)
+        check_choice("fusion_gate", fusion_gate, FusionGate)
+        self.channels = channels
+        self.teacher = patch_description_network(model_size, channels, padding).requires_grad_(requires_grad=False)
+        self.student = Student(model_size, channels, padding)
+
+        def module(name: str) -> nn.Module:
+            if name == "srm":
+                return SpatialReunionModule(channels, pool_size, aggregation, identity_init)
+            return ChannelReunionModule(channels, aggregation=aggregation, gate=crm_gate, identity_init=identity_init)
+
+        self.branches = nn.ModuleList(Branch(channels, [module(n) for n in names], padding) for names in branches)
+        self.fusion = (
+            SelectiveFusionModule(channels, len(branches), gate=fusion_gate, identity_init=identity_init)
+            if fusion and len(branches) > 1
+            else None
+        )
+        self.loss = SCDAELoss(cosine_weight, cosine_scale)
+        self.anomaly_map = AnomalyMapMerger(len(branches), pad_maps)
+        self.teacher_mean: torch.Tensor
+        self.teacher_std: torch.Tensor
+        self.register_buffer("teacher_mean", torch.zeros(1, channels, 1, 1))
+        self.register_buffer("teacher_std", torch.ones(1, channels, 1, 1))
+
+    def forward(
+        self, images: torch.Tensor, penalty_images: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor] | InferenceBatch:
+        """Compute the loss terms (training mode) or the predictions (evaluation mode).
+
+        Args:
+            images: RGB images in [0, 1], ``(B, 3, H, W)``, not normalised: the networks do that.
+            penalty_images: Natural images ``(B', 3, H, W)`` for equation 12; only read in training mode.
+        """
+        check_image_size(images.shape[-2:])
+        if self.training:
+            if penalty_images is None:
+                msg = "Training needs penalty images: pass penalty_images, of the same size as the images."
+                raise UserError(msg)
+            return self.losses(images, augment(images), penalty_images)
+        anomaly_map = self.anomaly_map(self.raw_maps(images), images.shape[-2:])
+        return InferenceBatch(pred_score=anomaly_map.amax(dim=(-2, -1)), anomaly_map=anomaly_map)
+
+    def losses(
+        self, images: torch.Tensor, augmented: torch.Tensor, penalty_images: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Compute the loss terms of equation 19; see :class:`~anomalib_scdae.loss.SCDAELoss`.
+
+        Only what a term reads is computed: ``S'`` of clean and penalty images, ``S''`` of augmented ones.
+        """
+        teacher, teacher_augmented = self.teacher_features(torch.cat([images, augmented])).chunk(2)
+        student, student_penalty = self.student.teacher_half(torch.cat([images, penalty_images])).split(
+            [len(images), len(penalty_images)]
+        )
+        features = self.global_features(augmented)
+        return self.loss(
+            teacher=teacher,
+            student=student,
+            student_penalty=student_penalty,
+            teacher_augmented=teacher_augmented,
+            student_augmented=self.student.autoencoder_half(augmented),
+            outputs=features.outputs,
+            fused=features.fused,
+        )
+
+    @torch.no_grad()
+    def teacher_features(self, images: torch.Tensor) -> torch.Tensor:
+        """Return ``T``, normalised per channel, ``(B, C, h, w)`` in float32."""
+        return (self.teacher(images).float() - self.teacher_mean) / self.teacher_std
+
+    def global_features(self, images: torch.Tensor) -> GlobalFeatures:
+        """Run the branches and fuse them."""
+        outputs = [branch(images) for branch in self.branches]
+        return GlobalFeatures(outputs, self.fusion(outputs) if self.fusion is not None else outputs)
+
+    def raw_maps(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the mean squared distances, ``(B, M, h, w)`` in float32: the local map, then one per branch.
+
+        Equation 11 for the local map ``(T - S')^2``; ``(Y_k - S'')^2`` for the global ones.
+        """
+        student_local, student_global = self.student(images)
+        pairs = [(self.teacher_features(images), student_local)]
+        pairs += [(fused, student_global) for fused in self.global_features(images).fused]
+        return torch.cat([(a.float() - b.float()).square().mean(dim=1, keepdim=True) for a, b in pairs], dim=1)
+
+    @torch.no_grad()
+    def maps(self, images: torch.Tensor) -> torch.Tensor:
+        """Return every branch's map, normalised and enlarged, ``(B, M, H, W)``: the local map, then one per branch."""
+        check_image_size(images.shape[-2:])
+        return self.anomaly_map.separate(self.raw_maps(images), images.shape[-2:])
+
+
+def check_image_size(size: Sequence[int]) -> None:
+    """Raise a :class:`UserError` if an image of ``size`` (height, width) is too small for the autoencoder."""
+    # A graph that is being exported has sizes without a value; they were checked when it was traced eagerly.
+    if torch.compiler.is_compiling():
+        return
+    if min(size) < MIN_IMAGE_SIZE:
+        msg = (
+            f"An image size of {size[0]} x {size[1]} is too small: the autoencoder needs at least {MIN_IMAGE_SIZE} x "
+            f"{MIN_IMAGE_SIZE}, so set image_size (--model.image_size) to {MIN_IMAGE_SIZE} or more."
+        )
+        raise UserError(msg)
+
+
+def _check_branches(branches: Sequence[Sequence[str]]) -> None:
+    example = "for example [[srm], [crm]]"
+    if isinstance(branches, str) or not branches or any(isinstance(names, str) for names in branches):
+        msg = f"branches must hold one list of modules per autoencoder, {example}; it is {branches!r}."
+        raise UserError(msg)
+    unknown = sorted({str(name) for names in branches for name in names} - {"srm", "crm"})
+    if unknown:
+        msg = f"branches names the unknown module {', '.join(unknown)}: use srm and crm, {example}."
+        raise UserError(msg)
