@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Anomaly types: what they are called, and image AUROC for each apart."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+GOOD = "good"
+MEAN = "mean"
+
+
+def anomaly_type(image_path: str | Path) -> str:
+    """Return the anomaly type of a test image: the name of its folder."""
+    return Path(image_path).parent.name
+
+
+def short_name(type_name: str) -> str:
+    """Return a type's name for logs: ``logical`` for ``logical_anomalies``, any other name as it is."""
+    return type_name.removesuffix("_anomalies")
+
+
+def with_mean(values: Mapping[str, float]) -> dict[str, float]:
+    """Add the unweighted mean over the types, if there are at least two.
+
+    With one type alone a mean would only repeat it, and on MVTec LOCO AD, where it is half of each of two types,
+    it would be taken for more than it is.
+    """
+    return {**values, MEAN: sum(values.values()) / len(values)} if len(values) > 1 else dict(values)
+
+
+def auroc_per_type(scores: NDArray[np.floating], types: NDArray[np.str_]) -> dict[str, float]:
+    """Return the AUROC of each anomaly type against the good images, in [0, 1].
+
+    Args:
+        scores: Image scores of any range, shape ``[N]``.
+        types: Each image's type, shape ``[N]``; ``"good"`` for good images.
+
+    Returns:
+        One value for each type present; empty without good images.
+    """
+    normal = scores[types == GOOD]
+    if normal.size == 0:
+        return {}
+    found = {}
+    for name in sorted(set(types.tolist()) - {GOOD}):
+        anomalous = scores[types == name]
+        labels = np.repeat([0, 1], [normal.size, anomalous.size])
+        found[name] = float(roc_auc_score(labels, np.concatenate([normal, anomalous])))
+    return found

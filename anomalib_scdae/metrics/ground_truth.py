@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ground truth as the benchmark's authors store it: every channel, at the image's own resolution."""
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from anomalib_scdae.errors import UserError
+
+CONFIG_NAME = "defects_config.json"
+MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """How much of a region must be found for it to count as found (Bergmann et al. 2022, section 4.2).
+
+    Args:
+        threshold: Number of pixels, or share of the region's area in (0, 1] where ``relative``.
+        relative: Whether ``threshold`` is a share.
+    """
+
+    threshold: float
+    relative: bool
+
+    def area(self, region_area: int) -> int:
+        """Return the saturation area in pixels of a region of ``region_area`` pixels, at least 1.
+
+        A share is rounded down, and an absolute number never exceeds the region, as in the authors' evaluation.
+        """
+        area = int(self.threshold * region_area) if self.relative else min(int(self.threshold), region_area)
+        return max(area, 1)
+
+
+WHOLE_REGION = Saturation(threshold=1.0, relative=True)
+"""Without ``defects_config.json`` a region must be found entirely: sPRO is then PRO."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """One anomalous region of an image.
+
+    Args:
+        pixels: Its pixels, as indices into the flattened image, shape ``[area]``.
+        saturation_area: Number of its pixels that must be found.
+    """
+
+    pixels: NDArray[np.intp]
+    saturation_area: int
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """The regions of one image; they may overlap. None for a good image.
+
+    Args:
+        shape: Height and width of the image in pixels.
+        regions: Its anomalous regions.
+    """
+
+    shape: tuple[int, int]
+    regions: tuple[Region, ...] = ()
+
+
+def read_defects_config(category: Path) -> Mapping[int, Saturation] | None:
+    """Read ``defects_config.json`` in a category's folder.
+
+    Returns:
+        The saturation for each pixel value in the masks, or ``None`` where there is no such file.
+
+    Raises:
+        UserError: If the file is not in the benchmark's format.
+    """
+    path = category / CONFIG_NAME
+    if not path.is_file():
+        return None
+    try:
+        return {int(entry["pixel_value"]): _saturation(entry) for entry in json.loads(path.read_text("utf-8"))}
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        msg = (
+            f"{path} is not a list of defects with pixel_value, saturation_threshold and relative_saturation "
+            f"({error!r}): restore the file that comes with the data set."
+        )
+        raise UserError(msg) from error
+
+
+def _saturation(entry: Mapping[str, Any]) -> Saturation:
+    saturation = Saturation(float(entry["saturation_threshold"]), bool(entry["relative_saturation"]))
+    if saturation.threshold <= 0 or (saturation.relative and saturation.threshold > 1):
+        msg = f"saturation_threshold {entry['saturation_threshold']} is out of range"
+        raise ValueError(msg)
+    return saturation
+
+
+def mask_files(image_path: Path, mask_path: Path | None = None) -> list[Path]:
+    """Return the mask files of an anomalous image, every channel.
+
+    Args:
+        image_path: ``<category>/test/<type>/<image>.png``.
+        mask_path: One of its masks, where the data set names it; used if the layout is neither of the two below.
+
+    Returns:
+        ``<category>/ground_truth/<type>/<image>/*.png`` (MVTec LOCO AD), or the one file
+        ``<category>/ground_truth/<type>/<image>_mask.png`` or ``<image>.png`` (MVTec AD); empty if there is none.
+    """
+    if len(image_path.parts) > 3:
+        folder = image_path.parents[2] / "ground_truth" / image_path.parent.name
+        channels = sorted((folder / image_path.stem).glob("*.png"))
+        if channels:
+            return channels
+        for name in (f"{image_path.stem}_mask", image_path.stem):
+            for suffix in MASK_SUFFIXES:
+                if (folder / name).with_suffix(suffix).is_file():
+                    return [(folder / name).with_suffix(suffix)]
+    if mask_path is not None and mask_path.is_file():
+        in_channels = mask_path.parent.name == image_path.stem
+        return sorted(mask_path.parent.glob("*.png")) if in_channels else [mask_path]
+    return []
+
+
+def read_ground_truth(
+    image_path: Path, files: Sequence[Path], config: Mapping[int, Saturation] | None = None
+) -> GroundTruth:
+    """Read the regions of an anomalous image.
+
+    Each file in a folder named like the image is one region, whatever its shape: the benchmark's channel. A
+    single mask beside others (MVTec AD) has one region for each 8-connected component, as in Anomalib's AUPRO.
+
+    Args:
+        image_path: The image; names its folder of channels.
+        files: Its mask files, at least one.
+        config: Saturation by pixel value; ``None`` takes every region whole.
+
+    Raises:
+        UserError: If the masks differ in size, a mask is empty, or ``config`` lacks a mask's pixel value.
+    """
+    masks = [_read_mask(file) for file in files]
+    shape = masks[0].shape
+    regions: list[Region] = []
+    for file, mask in zip(files, masks, strict=True):
+        if mask.shape != shape:
+            msg = (
+                f"{file} is {_size(mask.shape)}, {files[0]} is {_size(shape)}: one image's masks must be equal in size."
+            )
+            raise UserError(msg)
+        saturation = _saturation_of(file, mask, config)
+        is_channel = file.parent.name == image_path.stem
+        regions.extend(_region(pixels, saturation) for pixels in ([_pixels(mask)] if is_channel else _components(mask)))
+    return GroundTruth((shape[0], shape[1]), tuple(regions))
+
+
+def image_shape(path: Path) -> tuple[int, int]:
+    """Return height and width of an image from its header."""
+    with Image.open(path) as image:
+        return image.height, image.width
+
+
+def _read_mask(path: Path) -> NDArray[np.generic]:
+    with Image.open(path) as image:
+        one_channel = image if image.mode in {"1", "L", "P", "I", "I;16"} else image.convert("L")
+        return np.asarray(one_channel)
+
+
+def _pixels(mask: NDArray[np.generic]) -> NDArray[np.intp]:
+    return np.flatnonzero(mask)
+
+
+def _components(mask: NDArray[np.generic]) -> list[NDArray[np.intp]]:
+    count, labels = cv2.connectedComponents((mask != 0).astype(np.uint8), connectivity=8)
+    labels = labels.ravel()
+    order = np.argsort(labels, kind="stable")
+    bounds = np.searchsorted(labels[order], np.arange(1, count + 1))
+    return [order[start:end] for start, end in itertools.pairwise(bounds)]
+
+
+def _region(pixels: NDArray[np.intp], saturation: Saturation) -> Region:
+    return Region(pixels, saturation.area(pixels.size))
+
+
+def _saturation_of(file: Path, mask: NDArray[np.generic], config: Mapping[int, Saturation] | None) -> Saturation:
+    values = [int(value) for value in np.unique(mask) if value]
+    if not values:
+        msg = f"{file} marks no pixel: an anomalous image needs at least one anomalous pixel in each of its masks."
+        raise UserError(msg)
+    if config is None:
+        return WHOLE_REGION
+    if len(values) > 1 or values[0] not in config:
+        msg = (
+            f"{file} has the pixel values {values}, of which {CONFIG_NAME} must know exactly one: a mask marks one "
+            f"kind of defect, and the file knows {sorted(config)}."
+        )
+        raise UserError(msg)
+    return config[values[0]]
+
+
+def _size(shape: Sequence[int]) -> str:
+    return f"{shape[1]}x{shape[0]} pixels"
