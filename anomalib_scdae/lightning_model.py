@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SCDAE as a model of Anomalib."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from anomalib import LearningType
+from anomalib.data import Batch
+from anomalib.data.transforms.utils import extract_transforms_by_type
+from anomalib.metrics import Evaluator
+from anomalib.models.components import AnomalibModule
+from anomalib.post_processing import PostProcessor
+from anomalib.pre_processing import PreProcessor
+from anomalib.visualization import Visualizer
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.seed import isolate_rng
+from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
+from torchvision.transforms.v2 import Compose, Normalize, Resize
+
+from anomalib_scdae.calibration import Calibration, images_of, training_dataset
+from anomalib_scdae.components import Aggregation, CRMGate, FusionGate, ModelSize
+from anomalib_scdae.data.penalty import PenaltyReader, load_penalty_images
+from anomalib_scdae.errors import UserError
+from anomalib_scdae.loss import CosineScale
+from anomalib_scdae.metrics import loco_evaluator
+from anomalib_scdae.post_processing import MonotonePostProcessor
+from anomalib_scdae.pre_processing import ExactPreProcessor
+from anomalib_scdae.resume import ExactResume
+from anomalib_scdae.statistics import channel_mean_std
+from anomalib_scdae.step_time import StepTimeNotice
+from anomalib_scdae.teacher.loading import load_teacher
+from anomalib_scdae.torch_model import SCDAEModel, check_image_size
+
+#: The paper's training length, in steps of one image (section 2.1).
+PAPER_STEPS = 70_000
+
+#: Constructor arguments that decide which parameters the model has and what they mean.
+ARCHITECTURE = (
+    "branches",
+    "fusion",
+    "cosine_weight",
+    "cosine_scale",
+    "model_size",
+    "teacher_out_channels",
+    "padding",
+    "pad_maps",
+    "pool_size",
+    "aggregation",
+    "crm_gate",
+    "fusion_gate",
+    "identity_init",
+)
+
+
+class SCDAE(AnomalibModule):
+    """Spatial-channel dual autoencoders on EfficientAD (Liang & Chen, 2024).
+
+    Finds logical anomalies (a missing screw) as well as structural ones (a scratch). Trains with any batch size and any
+    image size from 256 x 256 on; with ``branches=[[]]`` and ``cosine_weight=0`` it is EfficientAD.
+
+    Args:
+        branches: One entry per autoencoder: the modules that its output passes, in order, out of ``srm`` and ``crm``.
+        fusion: Whether the selective fusion module (SFM) weighs the branches against each other.
+        cosine_weight: Weight lambda of the cosine term in the CSF loss (equation 17); 0 leaves it out.
+        cosine_scale: What that term is weighed against: ``norm`` (squared norms, as in the equations, so by lambda / C)
+            or ``mean`` (their means over the channels, so by lambda).
+        model_size: Size of the patch description network: ``small`` or ``medium``.
+        image_size: Height and width that images are resized to; one number for a square.
+        teacher: ``efficientad`` for the published weights, ``bundled`` for those in this package, the path of a
+            ``.safetensors`` or ``.pth`` file, or ``auto``: the published ones if they are present or reachable, else
+            the bundled ones.
+        penalty_images: ``imagenette``, ``bundled``, a folder of natural images, or ``auto``: Imagenette if it is
+            present, else the bundled ones.
+        teacher_out_channels: Feature channels ``C`` of the teacher.
+        lr: Learning rate of Adam; a tenth of it for the last 5 % of the steps.
+        weight_decay: Weight decay of Adam.
+        padding: Whether the networks pad their convolutions.
+        pad_maps: Whether to frame the anomaly maps with zeros where an unpadded network has lost its border.
+        pool_size: Pooling factor r of SRM (equations 1 and 2).
+        aggregation: How SRM and CRM sum over the positions: ``sum`` (the equations as they stand), ``mean`` or
+            ``softmax``.
+        crm_gate: How CRM's channel ratings act: ``plain`` (X2 I), ``residual`` ((1 + X2) I) or ``rescaled`` (2 X2 I).
+        fusion_gate: How SFM's weights act: ``plain`` (N_k O_k) or ``rescaled`` (so that equal weights change nothing).
+        identity_init: Whether SRM, CRM and SFM start as the identity, so that training starts from EfficientAD.
+        pre_processor: Anomalib's pre-processor, or whether to use the default one. Must not normalise.
+        post_processor: Anomalib's post-processor, or whether to use the default one.
+        evaluator: Anomalib's evaluator, or whether to use the default one.
+        visualizer: Anomalib's visualizer, or whether to use the default one.
+
+    Raises:
+        UserError: If an argument does not make sense; in one sentence.
+
+    Example:
+        >>> from anomalib.data import MVTecLOCO
+        >>> from anomalib.engine import Engine
+        >>> from anomalib_scdae import SCDAE
+        >>> Engine(max_steps=1000).train(SCDAE(), datamodule=MVTecLOCO(train_batch_size=1))  # doctest: +SKIP
+    """
+
+    model: SCDAEModel
+    pre_processor: PreProcessor | None
+    post_processor: PostProcessor | None
+    evaluator: Evaluator | None
+
+    def __init__(
+        self,
+        branches: list[list[str]] = [["srm"], ["crm"]],  # noqa: B006 - never changed; a tuple would not print as YAML
+        fusion: bool = True,
+        cosine_weight: float = 0.5,
+        cosine_scale: CosineScale = "norm",
+        model_size: ModelSize = "small",
+        image_size: int | list[int] = 256,
+        teacher: str = "auto",
+        penalty_images: str = "auto",
+        teacher_out_channels: int = 384,
+        lr: float = 1e-4,
+        weight_decay: float = 1e-5,
+        padding: bool = False,
+        pad_maps: bool = True,
+        pool_size: int = 4,
+        aggregation: Aggregation = "mean",
+        crm_gate: CRMGate = "rescaled",
+        fusion_gate: FusionGate = "rescaled",
+        identity_init: bool = True,
+        pre_processor: PreProcessor | bool = True,
+        post_processor: PostProcessor | bool = True,
+        evaluator: Evaluator | bool = True,
+        visualizer: Visualizer | bool = True,
+    ) -> None:
+        size = _height_and_width(image_size)
+        check_image_size(size)
+        super().__init__(
+            pre_processor=self.configure_pre_processor(size) if pre_processor is True else pre_processor,
+            post_processor=post_processor,
+            evaluator=evaluator,
+            visualizer=visualizer,
+        )
+        self.teacher_source, self.penalty_source = str(teacher), str(penalty_images)
+        self.lr, self.weight_decay = lr, weight_decay
+        self.model = self._build_model(self.hparams)
+        self.calibration = Calibration()
+        self.resume = ExactResume()
+        #: What ``teacher`` and ``penalty_images`` turned out to be; empty until training has started.
+        self.resolved_inputs: dict[str, str] = {}
+        self._trained_from: Path | None = None
+        self._penalty_reader: PenaltyReader | None = None
+
+    @staticmethod
+    def _build_model(options: Any) -> SCDAEModel:
+        """Build the networks from hyper-parameters, of this instance or of a checkpoint."""
+        arguments = {name: options[name] for name in ARCHITECTURE if name in options}
+        return SCDAEModel(channels=arguments.pop("teacher_out_channels"), **arguments)
+
+    # -- what Anomalib asks of a model ------------------------------------------------------------------------------
+
+    @property
+    def trainer_arguments(self) -> dict[str, Any]:
+        """Arguments that override the user's: a validation before training would calibrate untrained weights."""
+        return {"num_sanity_val_steps": 0}
+
+    @property
+    def learning_type(self) -> LearningType:
+        """Trained on normal images only."""
+        return LearningType.ONE_CLASS
+
+    @staticmethod
+    def configure_pre_processor(image_size: tuple[int, int] | None = None) -> PreProcessor:
+        """Resize only: the networks normalise their input by themselves."""
+        return ExactPreProcessor(Compose([Resize(image_size or (256, 256), antialias=True)]))
+
+    def configure_post_processor(self) -> PostProcessor:
+        """Return a post-processor that never maps two different scores to one."""
+        return MonotonePostProcessor()
+
+    @staticmethod
+    def configure_evaluator() -> Evaluator:
+        """Return the usual figures, and image AUROC and AU-sPRO per anomaly type, all from raw scores and maps."""
+        return loco_evaluator()
+
+    def configure_callbacks(self) -> Sequence[Callback]:
+        """Add our callbacks; calibration must come before the post-processor and the evaluator."""
+        components = super().configure_callbacks()
+        components = [components] if isinstance(components, Callback) else components
+        return [self.calibration, self.resume, StepTimeNotice(), *components]
+
+    # -- training ---------------------------------------------------------------------------------------------------
+
+    @LightningModule.trainer.setter  # type: ignore[attr-defined]
+    def trainer(self, trainer: Trainer | None) -> None:
+        """Attach the trainer, and give it the paper's number of steps if the user gave neither steps, epochs nor time.
+
+        A hook would come too late: Lightning replaces a missing limit by 1000 epochs before it calls the first one.
+        """
+        LightningModule.trainer.fset(self, trainer)  # type: ignore[attr-defined]
+        if (
+            trainer is not None
+            and trainer.state.fn == TrainerFn.FITTING
+            and trainer.max_epochs is None
+            and trainer.max_steps == -1
+            and not any(isinstance(callback, Timer) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+        ):
+            trainer.fit_loop.epoch_loop.max_steps = PAPER_STEPS
+            rank_zero_info(
+                f"Neither max_steps nor max_epochs is given: training for the paper's {PAPER_STEPS:,} steps "
+                "(--trainer.max_steps changes that)."
+            )
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Adam, with a tenth of the learning rate after 95 % of the steps (section 2.1 and EfficientAD)."""
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay)
+        steps = self.trainer.estimated_stepping_batches
+        milestone = int(0.95 * (steps if steps != float("inf") else PAPER_STEPS))
+        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[max(1, milestone)], gamma=0.1)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def setup(self, stage: str) -> None:
+        """Refuse what could not end well, before anything is loaded."""
+        if stage != TrainerFn.FITTING:
+            return
+        if self.pre_processor is not None and extract_transforms_by_type(self.pre_processor.transform, Normalize):
+            msg = "The pre-processor holds a Normalize, but SCDAE's networks normalise by themselves: remove it."
+            raise UserError(msg)
+        if self.trainer.datamodule is not None and not hasattr(self.trainer.datamodule, "val_data"):
+            # Asked for it, Anomalib's datamodules would fail; calibration falls back on training images.
+            self.trainer.limit_val_batches = 0
+        if self.trainer.world_size > 1 and self.trainer.datamodule is None:
+            msg = (
+                "Training in several processes needs a datamodule instead of loaders, so that each process can "
+                "compute the statistics of the whole set: pass datamodule=..., or use one device."
+            )
+            raise UserError(msg)
+
+    def on_fit_start(self) -> None:
+        """Load the teacher, unless a checkpoint has brought it."""
+        if "teacher" in self.resolved_inputs:
+            return
+        options = self.hparams
+        teacher = load_teacher(self.teacher_source, options["model_size"], options["teacher_out_channels"])
+        self.model.teacher.load_state_dict(teacher.state_dict)
+        self.resolved_inputs = {"teacher": teacher.source, "teacher_sha256": teacher.sha256}
+
+    def on_train_start(self) -> None:
+        """Prepare the penalty images and the teacher's statistics."""
+        self.model.train()  # Lightning leaves the mode as it is: a model that has just predicted would not train
+        size = self._training_image_size()
+        penalty_images = load_penalty_images(self.penalty_source, size, seed=self.resume.seed)
+        self._penalty_reader = PenaltyReader(penalty_images)
+        statistics_are_due = "penalty_images" not in self.resolved_inputs
+        self.resolved_inputs["penalty_images"] = penalty_images.source
+        rank_zero_info(
+            f"SCDAE: teacher {self.resolved_inputs['teacher']}; "
+            f"penalty images {self.resolved_inputs['penalty_images']}."
+        )
+        if statistics_are_due:
+            mean, std = channel_mean_std(self._teacher_features_of_training_set())
+            self.model.teacher_mean.copy_(mean)
+            self.model.teacher_std.copy_(std)
+
+    def _training_image_size(self) -> tuple[int, int]:
+        """Return the height and width that the networks will see."""
+        with isolate_rng():
+            item: Any = training_dataset(self.trainer)[0]
+        image = item.image[None]
+        if self.pre_processor is not None and self.pre_processor.transform is not None:
+            image = self.pre_processor.transform(image)
+        height, width = image.shape[-2:]
+        check_image_size((height, width))
+        return height, width
+
+    @torch.no_grad()
+    def _teacher_features_of_training_set(self) -> Iterator[torch.Tensor]:
+        """Run the teacher over the whole training set, in float32; also finds unreadable images before training."""
+        datamodule = self.trainer.datamodule
+        loader = datamodule.train_dataloader() if datamodule is not None else self.trainer.train_dataloader
+        with isolate_rng(), torch.autocast(self.device.type, enabled=False):
+            try:
+                for batch in loader:
+                    image = batch.image.to(self.device)
+                    if self.pre_processor is not None and self.pre_processor.transform is not None:
+                        image = self.pre_processor.transform(image)
+                    yield self.model.teacher(image.float())
+            except OSError as error:
+                msg = f"A training image cannot be read ({error}): repair it or remove it from the training folder."
+                raise UserError(msg) from error
+
+    def training_step(self, batch: Batch, batch_idx: int) -> STEP_OUTPUT:
+        """Compute the loss of a batch and log it term by term."""
+        del batch_idx
+        images = images_of(batch)
+        terms = self.model(images, self._next_penalty_images(len(images)))
+        loss = torch.stack(list(terms.values())).sum()
+        self.log_dict({f"train_{name}": term.detach() for name, term in terms.items()}, batch_size=len(images))
+        self.log("train_loss", loss.detach(), prog_bar=True, batch_size=len(images))
+        return loss
+
+    def _next_penalty_images(self, count: int) -> torch.Tensor:
+        """Return the step's penalty images; which ones depends on the step and the process only."""
+        assert self._penalty_reader is not None  # noqa: S101 - for the type checker; on_train_start has made it
+        step, world_size = self.trainer.fit_loop.epoch_loop.total_batch_idx, self.trainer.world_size
+        first = (step * world_size + self.trainer.global_rank) * count
+        return self._penalty_reader.read(first, count, stride=world_size * count).to(self.device, non_blocking=True)
+
+    def on_train_end(self) -> None:
+        """Stop preparing penalty images."""
+        if self._penalty_reader is not None:
+            self._penalty_reader.close()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> STEP_OUTPUT:
+        """Keep the raw maps for the calibration; what the batch gets here is provisional until the pass is over."""
+        del batch_idx
+        images = images_of(batch)
+        maps = self.model.raw_maps(images)
+        self.calibration.add(batch, maps)
+        anomaly_map = self.model.anomaly_map(maps, images.shape[-2:])
+        return batch.update(pred_score=anomaly_map.amax(dim=(-2, -1)), anomaly_map=anomaly_map)
+
+    # -- export -----------------------------------------------------------------------------------------------------
+
+    def to_onnx(self, *args: Any, **kwargs: Any) -> Path:  # type: ignore[override]
+        """Export to ONNX as Anomalib does, in the opset that torch writes.
+
+        Anomalib's default of 14 makes the exporter convert the graph back, which fails with a traceback that looks like
+        an error, and leaves the graph as it was.
+        """
+        kwargs.setdefault("opset_version", 18)
+        return super().to_onnx(*args, **kwargs)
+
+    # -- checkpoints ------------------------------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Make sure that the statistics belong to the weights, and note what the inputs turned out to be."""
+        super().on_save_checkpoint(checkpoint)
+        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            self.calibration.ensure(self.trainer, self)
+            # The state was collected before this hook; only buffers can have changed since.
+            saved = checkpoint["state_dict"]
+            saved.update({name: value for name, value in self.state_dict().items() if name in saved})
+        checkpoint["scdae_inputs"] = dict(self.resolved_inputs)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the architecture from the checkpoint, so that test, predict and export need no option repeated."""
+        super().on_load_checkpoint(checkpoint)
+        self.resolved_inputs = dict(checkpoint.get("scdae_inputs", {}))
+        self._adopt_architecture(checkpoint.get("hyper_parameters", {}))
+        if self._trainer is None:
+            return
+        trainer = self.trainer
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._trained_from = _resolved(trainer.ckpt_path)
+        elif trainer.state.fn == TrainerFn.TESTING and self._trained_from == _resolved(trainer.ckpt_path) is not None:
+            self._keep_trained_weights(checkpoint)
+        if trainer.datamodule is not None and trainer.state.fn is not None:
+            # The checkpoint's pre-processor may resize to another size than the one the datasets were set up with.
+            trainer.datamodule.setup(trainer.state.fn)
+
+    def _adopt_architecture(self, saved: dict[str, Any]) -> None:
+        """Rebuild the networks if the checkpoint's options differ from this instance's."""
+        different = [name for name in ARCHITECTURE if name in saved and saved[name] != self.hparams[name]]
+        if not different:
+            return
+        rank_zero_info("From the checkpoint: " + ", ".join(f"{name}={saved[name]!r}" for name in different) + ".")
+        self.hparams.update({name: saved[name] for name in different})
+        self.model = self._build_model(self.hparams).to(self.device)
+
+    def _keep_trained_weights(self, checkpoint: dict[str, Any]) -> None:
+        """Test what training has just made: `anomalib train --ckpt_path` would load the old checkpoint once more."""
+        checkpoint["state_dict"] = self.state_dict()
+        checkpoint["callbacks"] = {}  # the post-processor is a callback too, and would get its old thresholds back
+        rank_zero_warn(
+            "Testing the weights that training has just made, not the checkpoint it started from "
+            f"({self._trained_from}); for the figures of the latter, run `anomalib test` with it."
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what belongs to a training run when the module is exported whole."""
+        return {**self.__dict__, "_penalty_reader": None}
+
+
+def _height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """Read ``image_size``: one number for a square, or height and width."""
+    sides = [image_size, image_size] if isinstance(image_size, int) else list(image_size)
+    if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
+        msg = f"image_size must be one number or [height, width]; it is {image_size!r}."
+        raise UserError(msg)
+    return sides[0], sides[1]
+
+
+def _resolved(path: str | Path | None) -> Path | None:
+    return Path(path).resolve() if path else None

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resizing that gives the same pixels in training and in an exported model."""
+
+from typing import Any
+
+import torch
+from anomalib.pre_processing import PreProcessor
+from torch import nn
+from torchvision.transforms.v2 import Compose, Resize, Transform
+
+
+class ExactPreProcessor(PreProcessor):
+    """Anomalib's pre-processor, whose exported form resizes as training does, with antialiasing.
+
+    Anomalib switches antialiasing off for export, since ONNX lacks torchvision's operator. On a photograph several
+    times larger than the network's input, other pixels remain then, and scores and maps differ from those of `anomalib
+    test`. Here the exported graph computes the antialiased resizing from operators that every format has.
+    """
+
+    def __init__(self, transform: Transform | None = None) -> None:
+        super().__init__(transform)
+        self._make_exportable()
+
+    def load_checkpoint_config(self, config: dict[str, Any]) -> None:
+        """Restore the transform of a checkpoint."""
+        super().load_checkpoint_config(config)
+        self._make_exportable()
+
+    def _make_exportable(self) -> None:
+        """Replace the resizings in Anomalib's exportable form of the transform."""
+        if isinstance(self.export_transform, Compose):
+            self.export_transform.transforms = [_exportable(part) for part in self.export_transform.transforms]
+        elif self.export_transform is not None:
+            self.export_transform = _exportable(self.export_transform)
+
+
+class AntialiasedResize(nn.Module):
+    """Bilinear resizing with antialiasing, as two matrix products; equals ``Resize(size, antialias=True)``.
+
+    Args:
+        size: Height and width of the result.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Resize images ``(..., H, W)``."""
+        height, width = images.shape[-2:]
+        rows = _resampling_matrix(height, self.size[0], images)
+        columns = _resampling_matrix(width, self.size[1], images)
+        return rows @ images @ columns.transpose(0, 1)
+
+
+def _resampling_matrix(old: int, new: int, like: torch.Tensor) -> torch.Tensor:
+    """Return ``(new, old)`` weights: a triangle around each new pixel, as wide as the larger of the pixels."""
+    positions = torch.arange(old, dtype=like.dtype, device=like.device) + 0.5
+    # Counted rather than converted: `float(old)` would bind an exported graph to one size.
+    scale = torch.ones_like(positions).sum() / new
+    centres = (torch.arange(new, dtype=like.dtype, device=like.device) + 0.5) * scale
+    distances = (positions[None, :] - centres[:, None]).abs() / scale.clamp(min=1)
+    weights = (1 - distances).clamp(min=0)
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+def _exportable(part: Transform) -> nn.Module:
+    """Return our resizing in place of torchvision's, if it is one to a fixed height and width."""
+    if isinstance(part, Resize) and isinstance(part.size, list | tuple) and len(part.size) == 2:
+        return AntialiasedResize((part.size[0], part.size[1]))
+    return part

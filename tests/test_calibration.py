@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Statistics come from one pass, and belong to the weights that are saved."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from anomalib.callbacks import ModelCheckpoint
+from anomalib.data import Folder, MVTecLOCO
+from anomalib.engine import Engine
+from anomalib.metrics import AUROC, Evaluator
+from torch.utils.data import DataLoader
+
+from anomalib_scdae import SCDAE
+from tests.conftest import draw_image, draw_mask
+
+pytestmark = pytest.mark.slow
+
+
+def _loco(root: Path) -> MVTecLOCO:
+    return MVTecLOCO(root=root, category="part", train_batch_size=1, eval_batch_size=2, num_workers=0)
+
+
+def _second_pass(model: SCDAE, loader: DataLoader) -> dict[str, torch.Tensor]:
+    """Compute the statistics as EfficientAd would: a pass for the quantiles, then one for scores and maps."""
+    model.eval().cpu()
+    images = [model.pre_processor.transform(batch.image) for batch in loader]
+    with torch.no_grad():
+        raw = torch.cat([model.model.raw_maps(x) for x in images])
+        merger = model.model.anomaly_map
+        enlarged = merger.enlarge(merger.pad(raw), images[0].shape[-2:])
+        flat = enlarged.transpose(0, 1).flatten(1)
+        found = {"lower": flat.quantile(0.9, dim=1), "upper": flat.quantile(0.995, dim=1)}
+        outputs = [model.model(x) for x in images]
+    scores, maps = (torch.cat([getattr(o, f) for o in outputs]) for f in ("pred_score", "anomaly_map"))
+    found |= {"image_min": scores.min(), "image_max": scores.max(), "pixel_min": maps.min(), "pixel_max": maps.max()}
+    return found
+
+
+def _assert_statistics(model: SCDAE, loader: DataLoader) -> None:
+    merger, post = model.model.anomaly_map, model.post_processor
+    for name, expected in _second_pass(model, loader).items():
+        found = getattr(merger if name in {"lower", "upper"} else post, name)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    # All validation images are normal: the threshold is their highest score.
+    torch.testing.assert_close(post.image_threshold, post.image_max)
+
+
+@pytest.mark.parametrize(
+    "steps", [2, 4, 6], ids=["before the first validation", "at a validation", "after the last validation"]
+)
+def test_statistics_equal_a_second_pass(loco_root: Path, model_arguments: dict, tmp_path: Path, steps: int) -> None:
+    data = _loco(loco_root)
+    engine = Engine(max_steps=steps, default_root_dir=tmp_path, accelerator="cpu", enable_progress_bar=False)
+    engine.fit(SCDAE(**model_arguments), datamodule=data)
+    _assert_statistics(engine.model, data.val_dataloader())
+    saved = SCDAE.load_from_checkpoint(engine.best_model_path)
+    _assert_statistics(saved, data.val_dataloader())
+
+
+def test_a_checkpoint_within_an_epoch_has_its_own_statistics(
+    loco_root: Path, model_arguments: dict, tmp_path: Path
+) -> None:
+    data = _loco(loco_root)
+    saving = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+    engine = Engine(max_steps=3, default_root_dir=tmp_path, accelerator="cpu", callbacks=[saving])
+    engine.fit(SCDAE(**model_arguments), datamodule=data)
+    for step in (1, 3):
+        _assert_statistics(SCDAE.load_from_checkpoint(tmp_path / f"step={step}.ckpt"), data.val_dataloader())
+
+
+def test_a_second_training_of_a_model_that_has_predicted_has_its_own_statistics(
+    loco_root: Path, model_arguments: dict, tmp_path: Path
+) -> None:
+    data, model = _loco(loco_root), SCDAE(**model_arguments)
+    for _ in range(2):
+        engine = Engine(max_steps=1, default_root_dir=tmp_path, accelerator="cpu", enable_progress_bar=False)
+        engine.fit(model, datamodule=data)
+        _assert_statistics(model, data.val_dataloader())
+
+
+def test_validation_metrics_see_the_final_maps(loco_root: Path, model_arguments: dict, tmp_path: Path) -> None:
+    """A metric of the user's in the validation has the figure that a validation of the saved weights gives."""
+    root = tmp_path / "data"
+    shutil.copytree(loco_root / "part", root)
+    for seed in range(2):
+        draw_mask(root / "masks" / f"{seed:03}.png")
+    evaluator = Evaluator(val_metrics=[AUROC(fields=["anomaly_map", "gt_mask"], prefix="pixel_")])
+    data = Folder(
+        name="part",
+        root=root,
+        normal_dir="train/good",
+        abnormal_dir="test/logical_anomalies",
+        mask_dir="masks",
+        val_split_mode="same_as_test",
+        train_batch_size=1,
+        num_workers=0,
+    )
+    engine = Engine(max_epochs=1, default_root_dir=tmp_path, accelerator="cpu")
+    model = SCDAE(**model_arguments, evaluator=evaluator)
+    engine.fit(model, datamodule=data)
+    during = engine.trainer.callback_metrics["pixel_AUROC"]
+    (after,) = Engine(default_root_dir=tmp_path, accelerator="cpu").validate(model, datamodule=data)
+    torch.testing.assert_close(torch.tensor(after["pixel_AUROC"]), during)
+
+
+def test_training_images_stand_in_for_missing_normal_validation_images(model_arguments: dict, tmp_path: Path) -> None:
+    for seed in range(3):
+        draw_image(tmp_path / "mine/good" / f"{seed}.png", seed)
+    data = Folder(
+        name="mine", root=tmp_path / "mine", normal_dir="good", val_split_mode="none", test_split_mode="none",
+        train_batch_size=1, num_workers=0,
+    )  # fmt: skip
+    engine = Engine(max_steps=1, default_root_dir=tmp_path, accelerator="cpu")
+    with pytest.warns(UserWarning, match="normal training images stand in"):
+        engine.fit(SCDAE(**model_arguments), datamodule=data)
+    assert torch.isfinite(engine.model.post_processor.image_threshold)
+
+
+def test_two_processes_have_the_statistics_of_the_whole_set(
+    loco_root: Path, model_arguments: dict, tmp_path: Path
+) -> None:
+    program = f"""
+from anomalib.data import MVTecLOCO
+from anomalib.engine import Engine
+from anomalib_scdae import SCDAE
+if __name__ == "__main__":
+    data = MVTecLOCO(root={str(loco_root)!r}, category="part", train_batch_size=1, eval_batch_size=2, num_workers=0)
+    engine = Engine(max_epochs=1, default_root_dir={str(tmp_path)!r}, accelerator="cpu", devices=2, strategy="ddp")
+    engine.fit(SCDAE(**{model_arguments!r}), datamodule=data)
+"""
+    (tmp_path / "two.py").write_text(program)
+    subprocess.run([sys.executable, str(tmp_path / "two.py")], check=True, capture_output=True)
+    (checkpoint,) = tmp_path.rglob("*.ckpt")
+    model = SCDAE.load_from_checkpoint(checkpoint)
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == 2  # of four images, two at a time
+    data = _loco(loco_root)
+    data.setup()
+    _assert_statistics(model, data.val_dataloader())
+    with torch.no_grad():
+        images = torch.cat([model.pre_processor.transform(batch.image) for batch in data.train_dataloader()])
+        features = model.model.teacher(images)
+    torch.testing.assert_close(
+        model.model.teacher_mean, features.mean(dim=(0, 2, 3), keepdim=True), rtol=1e-4, atol=1e-5
+    )
+    std = features.std(dim=(0, 2, 3), keepdim=True, correction=0)
+    torch.testing.assert_close(model.model.teacher_std, std, rtol=1e-4, atol=1e-5)

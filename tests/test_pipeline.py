@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The suite that Anomalib runs for each of its own models, for SCDAE."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from anomalib.callbacks import ModelCheckpoint
+from anomalib.data import Folder, MVTecLOCO
+from anomalib.deploy import ExportType, OpenVINOInferencer, TorchInferencer
+from anomalib.engine import Engine
+from PIL import Image
+from torchvision.io import ImageReadMode, decode_image
+
+from anomalib_scdae import SCDAE
+from tests.conftest import draw_image, draw_mask
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder of the test's own: Anomalib's OpenVINOInferencer leaves a cache where it runs."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def datamodule(loco_root: Path) -> MVTecLOCO:
+    return MVTecLOCO(root=loco_root, category="part", train_batch_size=2, eval_batch_size=2, num_workers=0)
+
+
+@pytest.fixture(scope="module")
+def trained(
+    loco_root: Path, teacher_file: Path, penalty_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
+    """A checkpoint of one epoch, of a model that is not the default, and its results' folder."""
+    from tests.conftest import CHANNELS
+
+    folder = tmp_path_factory.mktemp("trained")
+    model = SCDAE(
+        branches=[["crm", "srm"], []],
+        teacher=str(teacher_file),
+        penalty_images=str(penalty_folder),
+        teacher_out_channels=CHANNELS,
+        image_size=[256, 288],
+    )
+    data = MVTecLOCO(root=loco_root, category="part", train_batch_size=2, num_workers=0)
+    engine = Engine(max_epochs=1, default_root_dir=folder, accelerator="cpu")
+    engine.train(model, datamodule=data)
+    return Path(engine.best_model_path), folder
+
+
+def test_fit_test_and_train(datamodule: MVTecLOCO, model_arguments: dict, tmp_path: Path) -> None:
+    model = SCDAE(**model_arguments)
+    engine = Engine(max_epochs=1, default_root_dir=tmp_path, accelerator="cpu")
+    engine.fit(model, datamodule=datamodule)
+    (figures,) = engine.test(model, datamodule=datamodule)
+    assert {"image_AUROC", "pixel_AUROC", "image_F1Score", "pixel_F1Score"} <= set(figures)
+    assert all(0 <= value <= 1 for value in figures.values())
+
+
+def test_heatmaps_are_written(trained: tuple[Path, Path]) -> None:
+    _, folder = trained
+    assert len(list(folder.rglob("images/**/*.png"))) == 6
+
+
+def test_validate_and_predict_from_a_checkpoint_with_another_architecture(
+    trained: tuple[Path, Path], datamodule: MVTecLOCO, tmp_path: Path
+) -> None:
+    checkpoint, _ = trained
+    engine = Engine(default_root_dir=tmp_path, accelerator="cpu")
+    # Neither the branches nor the channels nor the size are repeated; no teacher, no penalty images are needed.
+    model = SCDAE(teacher="/nowhere", penalty_images="/nowhere")
+    engine.validate(model, datamodule=datamodule, ckpt_path=checkpoint)
+    predictions = engine.predict(model, datamodule=datamodule, ckpt_path=checkpoint)
+    maps = torch.cat([batch.anomaly_map for batch in predictions])
+    assert maps.shape[-2:] == (256, 288)
+    assert torch.isfinite(maps).all()
+    assert maps.std() > 0
+    assert ((maps > 0) & (maps < 1)).all()
+
+
+def test_load_from_checkpoint_restores_everything(trained: tuple[Path, Path]) -> None:
+    checkpoint, _ = trained
+    model = SCDAE.load_from_checkpoint(checkpoint)
+    assert [len(branch.context) for branch in model.model.branches] == [2, 0]
+    assert model.resolved_inputs["teacher"].endswith("teacher.safetensors")
+    assert len(model.resolved_inputs["teacher_sha256"]) == 64
+    saved = torch.load(checkpoint, weights_only=True)["state_dict"]
+    assert set(saved) == set(model.state_dict())
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, saved[name], equal_nan=True)
+
+
+@pytest.fixture(scope="module")
+def images(loco_root: Path) -> list[Path]:
+    return sorted((loco_root / "part/test").rglob("*.png"))
+
+
+@pytest.fixture(scope="module")
+def photograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture that is much larger than the network's input, and finely textured."""
+    pixels = np.random.default_rng(0).integers(0, 255, (700, 900, 3), dtype=np.uint8)
+    path = tmp_path_factory.mktemp("photograph") / "large.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_exported_openvino_equals_anomalib_predict_on_a_large_image(
+    trained: tuple[Path, Path], photograph: Path, tmp_path: Path
+) -> None:
+    checkpoint, _ = trained
+    engine = Engine(default_root_dir=tmp_path, accelerator="cpu")
+    (batch,) = engine.predict(SCDAE(teacher="/nowhere"), data_path=photograph, ckpt_path=checkpoint)
+    path = engine.export(SCDAE(teacher="/nowhere"), ExportType.OPENVINO, export_root=tmp_path, ckpt_path=checkpoint)
+    score, anomaly_map = _infer(path, ExportType.OPENVINO, photograph)
+    torch.testing.assert_close(score, batch.pred_score.squeeze(), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(anomaly_map, batch.anomaly_map.squeeze(), rtol=1e-3, atol=1e-3)
+
+
+def _expected(checkpoint: Path, image: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Score and map by PyTorch."""
+    model = SCDAE.load_from_checkpoint(checkpoint).eval()
+    pixels = decode_image(str(image), ImageReadMode.RGB)[None] / 255
+    with torch.no_grad():
+        output = model(pixels)
+    return output.pred_score.squeeze(), output.anomaly_map.squeeze()
+
+
+@pytest.mark.parametrize("export_type", [ExportType.TORCH, ExportType.ONNX, ExportType.OPENVINO])
+@pytest.mark.parametrize("input_size", [None, (280, 300)])
+def test_exports_equal_pytorch(
+    trained: tuple[Path, Path], images: list[Path], tmp_path: Path, export_type: ExportType, input_size: tuple | None
+) -> None:
+    checkpoint, _ = trained
+    if export_type is ExportType.TORCH and input_size:
+        pytest.skip("a whole module has no fixed size")
+    path = Engine(default_root_dir=tmp_path, accelerator="cpu").export(
+        SCDAE(teacher="/nowhere"), export_type, export_root=tmp_path, input_size=input_size, ckpt_path=checkpoint
+    )
+    for image in (images[0], images[-1]):
+        score, anomaly_map = _expected(checkpoint, image)
+        found_score, found_map = _infer(path, export_type, image)
+        torch.testing.assert_close(found_score, score, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(found_map, anomaly_map, rtol=1e-3, atol=1e-3)
+
+
+def _infer(path: Path, export_type: ExportType, image: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Score and map by the exported model, through Anomalib's inferencers where there is one."""
+    if export_type is ExportType.TORCH:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TRUST_REMOTE_CODE", "1")  # Anomalib asks for it before it unpickles a module
+            prediction = TorchInferencer(path, device="cpu").predict(image)
+        return prediction.pred_score.squeeze(), prediction.anomaly_map.squeeze()
+    if export_type is ExportType.OPENVINO:
+        # The CPU plugin would compute in bf16 where the processor has it.
+        inferencer = OpenVINOInferencer(path, config={"INFERENCE_PRECISION_HINT": "f32"})
+        prediction = inferencer.predict(image)
+        return _tensor(prediction.pred_score), _tensor(prediction.anomaly_map)
+    import openvino
+
+    compiled = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    outputs = compiled(decode_image(str(image), ImageReadMode.RGB)[None].numpy() / 255.0)
+    named = {output.get_any_name(): value for output, value in outputs.items()}
+    return _tensor(named["pred_score"]), _tensor(named["anomaly_map"])
+
+
+def _tensor(value: object) -> torch.Tensor:
+    return torch.as_tensor(value).float().squeeze()
+
+
+def test_exported_openvino_takes_any_batch(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    import openvino
+
+    checkpoint, _ = trained
+    model = SCDAE.load_from_checkpoint(checkpoint).eval()
+    path = model.to_openvino(tmp_path, input_size=(256, 288))
+    compiled = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    pixels = torch.rand(3, 3, 256, 288)
+    for batch in (pixels[:1], pixels):
+        outputs = {output.get_any_name(): value for output, value in compiled(batch.numpy()).items()}
+        with torch.no_grad():
+            expected = model(batch)
+        torch.testing.assert_close(_tensor(outputs["pred_score"]), expected.pred_score.squeeze(), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(
+            _tensor(outputs["anomaly_map"]), expected.anomaly_map.squeeze(), rtol=1e-3, atol=1e-3
+        )
+
+
+def test_openvino_fp16_is_half_as_large_and_close(
+    trained: tuple[Path, Path], images: list[Path], tmp_path: Path
+) -> None:
+    checkpoint, _ = trained
+    engine = Engine(default_root_dir=tmp_path, accelerator="cpu")
+    sizes = {}
+    for name, compression in {"fp32": None, "fp16": "FP16"}.items():
+        from anomalib.deploy import CompressionType
+
+        path = engine.export(
+            SCDAE(teacher="/nowhere"),
+            ExportType.OPENVINO,
+            export_root=tmp_path / name,
+            compression_type=CompressionType(compression.lower()) if compression else None,
+            ckpt_path=checkpoint,
+        )
+        sizes[name] = path.with_suffix(".bin").stat().st_size
+    assert sizes["fp16"] < 0.6 * sizes["fp32"]
+    score, anomaly_map = _expected(checkpoint, images[0])
+    found_score, found_map = _infer(path, ExportType.OPENVINO, images[0])
+    torch.testing.assert_close(found_score, score, rtol=2e-2, atol=1e-2)
+    torch.testing.assert_close(found_map, anomaly_map, rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("abnormal", [False, True])
+def test_users_own_folder(model_arguments: dict, tmp_path: Path, abnormal: bool) -> None:
+    """Anomalib's Folder: only normal images and no masks, or abnormal images too."""
+    for seed in range(6):
+        draw_image(tmp_path / "mine/good" / f"{seed}.png", seed)
+    if abnormal:
+        for seed in range(4):
+            draw_image(tmp_path / "mine/bad" / f"{seed}.png", 50 + seed, spot=True)
+    data = Folder(
+        name="mine",
+        root=tmp_path / "mine",
+        normal_dir="good",
+        abnormal_dir="bad" if abnormal else None,
+        train_batch_size=2,
+        num_workers=0,
+    )
+    engine = Engine(max_steps=2, default_root_dir=tmp_path, accelerator="cpu")
+    (figures,) = engine.train(SCDAE(**model_arguments), datamodule=data)
+    model = engine.model
+    assert 0 <= figures.get("image_AUROC", 0) <= 1
+    assert torch.isfinite(model.post_processor.image_threshold)
+    assert (model.model.anomaly_map.upper > model.model.anomaly_map.lower).all()
+    assert Path(engine.best_model_path).is_file()
+
+
+def test_mvtec_ad_layout(model_arguments: dict, tmp_path: Path) -> None:
+    from anomalib.data import MVTecAD
+
+    root = tmp_path / "mvtec/part"
+    for seed in range(3):
+        draw_image(root / "train/good" / f"{seed:03}.png", seed)
+        draw_image(root / "test/good" / f"{seed:03}.png", 10 + seed)
+        draw_image(root / "test/spot" / f"{seed:03}.png", 20 + seed, spot=True)
+        draw_mask(root / "ground_truth/spot" / f"{seed:03}_mask.png")
+    data = MVTecAD(root=tmp_path / "mvtec", category="part", train_batch_size=1, num_workers=0)
+    engine = Engine(max_steps=2, default_root_dir=tmp_path, accelerator="cpu")
+    (figures,) = engine.train(SCDAE(**model_arguments), datamodule=data)
+    assert 0 <= figures["pixel_AUROC"] <= 1
+
+
+def test_train_with_a_checkpoint_tests_the_new_weights(
+    datamodule: MVTecLOCO, model_arguments: dict, tmp_path: Path
+) -> None:
+    first = Engine(max_steps=1, default_root_dir=tmp_path, accelerator="cpu")
+    first.fit(SCDAE(**model_arguments), datamodule=datamodule)
+    checkpoint = first.best_model_path
+
+    engine = Engine(max_steps=3, default_root_dir=tmp_path, accelerator="cpu", callbacks=[ModelCheckpoint(tmp_path)])
+    model = SCDAE(**model_arguments)
+    with pytest.warns(UserWarning, match="weights that training has just made"):
+        engine.train(model, datamodule=datamodule, ckpt_path=checkpoint)
+    (written,) = tmp_path.glob("*.ckpt")
+    new = torch.load(written, weights_only=True)
+    assert new["global_step"] == 3
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, new["state_dict"][name], equal_nan=True)
