@@ -262,14 +262,17 @@ class SCDAE(AnomalibModule):
             self.model.teacher_mean.copy_(mean)
             self.model.teacher_std.copy_(std)
 
+    def _transformed(self, images: torch.Tensor) -> torch.Tensor:
+        """Apply the pre-processor's transform, if there is one, as Anomalib does before a training step."""
+        if self.pre_processor is None or self.pre_processor.transform is None:
+            return images
+        return self.pre_processor.transform(images)
+
     def _training_image_size(self) -> tuple[int, int]:
         """Return the height and width that the networks will see."""
         with isolate_rng():
             item: Any = training_dataset(self.trainer)[0]
-        image = item.image[None]
-        if self.pre_processor is not None and self.pre_processor.transform is not None:
-            image = self.pre_processor.transform(image)
-        height, width = image.shape[-2:]
+        height, width = self._transformed(item.image[None]).shape[-2:]
         check_image_size((height, width))
         return height, width
 
@@ -281,10 +284,7 @@ class SCDAE(AnomalibModule):
         with isolate_rng(), torch.autocast(self.device.type, enabled=False):
             try:
                 for batch in loader:
-                    image = batch.image.to(self.device)
-                    if self.pre_processor is not None and self.pre_processor.transform is not None:
-                        image = self.pre_processor.transform(image)
-                    yield self.model.teacher(image.float())
+                    yield self.model.teacher(self._transformed(batch.image.to(self.device)).float())
             except OSError as error:
                 msg = f"A training image cannot be read ({error}): repair it or remove it from the training folder."
                 raise UserError(msg) from error
