@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
+from anomalib_scdae.float_order import float_of_key, ordered_keys
+
 #: Gives the values, in pieces of any shape; called once per reading.
 Readings = Callable[[], Iterable[torch.Tensor]]
 
@@ -31,7 +33,7 @@ def quantiles(readings: Readings, probabilities: Sequence[float]) -> list[float]
     """
     coarse = torch.zeros(1 << _HALF, dtype=torch.int64)
     for values in readings():
-        coarse += torch.bincount(_keys(values) >> _HALF, minlength=1 << _HALF)
+        coarse += torch.bincount(ordered_keys(values).flatten().cpu() >> _HALF, minlength=1 << _HALF)
     total = int(coarse.sum())
     if total == 0:
         msg = "A quantile needs at least one value."
@@ -47,7 +49,7 @@ def _order_statistics(readings: Readings, coarse: torch.Tensor, ranks: set[int])
     buckets = {rank: int(torch.searchsorted(cumulated, rank, right=True)) for rank in ranks}
     fine = {bucket: torch.zeros(1 << _HALF, dtype=torch.int64) for bucket in buckets.values()}
     for values in readings():
-        keys = _keys(values)
+        keys = ordered_keys(values).flatten().cpu()
         for bucket, counts in fine.items():
             lower_bits = keys[keys >> _HALF == bucket] & ((1 << _HALF) - 1)
             counts.add_(torch.bincount(lower_bits, minlength=1 << _HALF))
@@ -55,22 +57,10 @@ def _order_statistics(readings: Readings, coarse: torch.Tensor, ranks: set[int])
     for rank, bucket in buckets.items():
         rank_in_bucket = rank - int(cumulated[bucket] - coarse[bucket])
         lower_half = int(torch.searchsorted(fine[bucket].cumsum(0), rank_in_bucket, right=True))
-        statistics[rank] = _float_of_key((bucket << _HALF) | lower_half)
+        statistics[rank] = float_of_key((bucket << _HALF) | lower_half)
     return statistics
 
 
 def _interpolate(low: float, high: float, weight: float) -> float:
     # Not weighted when equal, which also keeps infinities from becoming NaN.
     return low if low == high else low + (high - low) * weight
-
-
-def _keys(values: torch.Tensor) -> torch.Tensor:
-    """Map float32 values to integers in [0, 2^32) of the same order."""
-    patterns = values.detach().float().contiguous().cpu().view(torch.int32).flatten().to(torch.int64)
-    return torch.where(patterns >= 0, patterns + (1 << 31), (1 << 31) - 1 - (patterns & 0x7FFFFFFF))
-
-
-def _float_of_key(key: int) -> float:
-    """Invert :func:`_keys`."""
-    pattern = key - (1 << 31) if key >= 1 << 31 else -1 - key
-    return torch.tensor(pattern, dtype=torch.int32).view(torch.float32).item()
