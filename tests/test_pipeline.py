@@ -119,6 +119,24 @@ def test_exported_openvino_equals_anomalib_predict_on_a_large_image(
     torch.testing.assert_close(anomaly_map, batch.anomaly_map.squeeze(), rtol=1e-3, atol=1e-3)
 
 
+def test_figures_of_the_exported_model_are_those_of_anomalib_test(
+    trained: tuple[Path, Path], datamodule: MVTecLOCO, loco_root: Path, tmp_path: Path
+) -> None:
+    from anomalib_scdae.evaluation.evaluate import evaluate
+
+    checkpoint, _ = trained
+    engine = Engine(default_root_dir=tmp_path, accelerator="cpu", logger=False)
+    (figures,) = engine.test(SCDAE(teacher="/nowhere"), datamodule=datamodule, ckpt_path=checkpoint)
+    path = engine.export(SCDAE(teacher="/nowhere"), ExportType.OPENVINO, export_root=tmp_path, ckpt_path=checkpoint)
+    found = evaluate(dataset=loco_root, category="part", maps=tmp_path / "maps", exported=path)
+    for name, auroc in found["classification"]["auc_roc"].items():
+        assert auroc == pytest.approx(figures[f"image_AUROC_{name.removesuffix('_anomalies')}"], abs=1e-6)
+    for name, limits in found["localization"]["auc_spro"].items():
+        for limit, value in limits.items():
+            logged = figures[f"pixel_AUsPRO_{name.removesuffix('_anomalies')}_{limit}"]
+            assert value == pytest.approx(logged, abs=5e-3)
+
+
 def _expected(checkpoint: Path, image: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """Score and map by PyTorch."""
     model = SCDAE.load_from_checkpoint(checkpoint).eval()

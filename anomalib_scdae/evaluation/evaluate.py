@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``anomalib-scdae evaluate``: the authors' figures from anomaly maps on disk, whoever made them."""
+"""``anomalib-scdae evaluate``: the authors' figures from anomaly maps on disk or from an exported model."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from rich.progress import track
 from rich.table import Column, Table
 
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.evaluation.exported import Precision, write_maps
 from anomalib_scdae.evaluation.files import replacing
 from anomalib_scdae.metrics.anomaly_types import GOOD, MEAN, auroc_per_type, short_name, with_mean
 from anomalib_scdae.metrics.ground_truth import image_shape, mask_files, read_defects_config, read_ground_truth
@@ -43,6 +44,8 @@ def evaluate(
     dataset: Path,
     category: str,
     maps: Path,
+    exported: Path | None = None,
+    precision: Precision = "f32",
     output: Path | None = None,
     limits: Sequence[float] = FPR_LIMITS,
     exact: bool = False,
@@ -50,13 +53,15 @@ def evaluate(
     """Evaluate anomaly maps as the authors of MVTec LOCO AD do: image AUROC and AU-sPRO per anomaly type.
 
     Maps are read from ``<maps>/<category>/test/<type>/<image>.tiff``, one for each test image of the data set and of
-    its size, whoever made them. The score of an image is the maximum of its map. A type that the data set does not
-    have, and the mean of fewer than two, are left out.
+    its size, whoever made them; with ``exported`` they are first written there. The score of an image is the maximum
+    of its map. A type that the data set does not have, and the mean of fewer than two, are left out.
 
     Args:
         dataset: Folder of the data set, which holds the category's folder (with test and ground_truth).
         category: Name of the category, e.g. breakfast_box.
         maps: Folder of the maps, which holds a folder of the category's name.
+        exported: Exported model (model.xml or model.onnx) that makes the maps; those in the folder are replaced.
+        precision: What OpenVINO computes an exported model in; left to itself it takes bf16 where the processor can.
         output: JSON file to write, in the layout of the authors' metrics.json; by default figures are only printed.
         limits: False-positive rates up to which the sPRO curve is integrated.
         exact: Use every distinct score, in memory that grows with the images; by default AU-sPRO is within 1e-3.
@@ -71,8 +76,11 @@ def evaluate(
     if not limits or not all(0 < limit <= 1 for limit in limits):
         msg = f"limits must be false-positive rates in (0, 1], got {limits}."
         raise UserError(msg)
-    root = Path(dataset) / category
-    images = _find_images(root, Path(maps) / category)
+    root, map_folder = Path(dataset) / category, Path(maps) / category
+    paths = _test_images(root)
+    if exported is not None:
+        write_maps(Path(exported), paths, map_folder / "test", precision)
+    images = _match(root, paths, map_folder)
     config = read_defects_config(root)
     accumulator = SPROAccumulator(exact=exact, lowest_limit=min(*limits, FPR_LIMITS[0]))
     scores = np.empty(len(images))
@@ -92,8 +100,8 @@ def evaluate(
     return metrics
 
 
-def _find_images(root: Path, maps: Path) -> list[_TestImage]:
-    """Match test images, maps and masks, and check sizes from the files' headers."""
+def _test_images(root: Path) -> list[Path]:
+    """Find the test images of a category."""
     paths = sorted(path for path in root.glob("test/*/*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
         msg = f"{root / 'test'} holds no images: --dataset must be the folder that holds the category's."
@@ -101,6 +109,11 @@ def _find_images(root: Path, maps: Path) -> list[_TestImage]:
     if not any(path.parent.name == GOOD for path in paths):
         msg = f"{root / 'test' / GOOD} holds no images: every figure compares anomalous images with good ones."
         raise UserError(msg)
+    return paths
+
+
+def _match(root: Path, paths: Sequence[Path], maps: Path) -> list[_TestImage]:
+    """Match test images, maps and masks, and check sizes from the files' headers."""
     images = []
     missing = []
     for path in paths:

@@ -151,3 +151,49 @@ def test_command_needs_neither_torch_nor_anomalib():
         "import sys, anomalib_scdae.evaluation.evaluate; sys.exit('torch' in sys.modules or 'anomalib' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestExported:
+    """Maps of a model that OpenVINO runs: brightness, which an evaluation by hand knows too."""
+
+    @pytest.fixture(params=[False, True], ids=["any size", "fixed size"])
+    def exported(self, request, tmp_path):
+        import openvino
+        from openvino import opset8 as ops
+
+        shape = [1, 3, *SHAPE] if request.param else [-1, 3, -1, -1]
+        images = ops.parameter(shape, np.float32, name="input")
+        brightness = ops.reduce_mean(images, [1], keep_dims=True)
+        brightness.output(0).get_tensor().set_names({"anomaly_map"})
+        openvino.save_model(openvino.Model([brightness], [images]), tmp_path / "model.xml", compress_to_fp16=False)
+        return tmp_path / "model.xml"
+
+    def test_its_maps_are_written_and_evaluated(self, category, exported, tmp_path):
+        arguments = {"dataset": category.parent, "category": "pushpins", "maps": tmp_path / "new"}
+        metrics = evaluate(exported=exported, **arguments)
+        images = sorted(category.glob("test/*/*.png"))
+        for image in images:
+            written = tifffile.imread(tmp_path / "new/pushpins/test" / image.parent.name / f"{image.stem}.tiff")
+            pixels = np.asarray(Image.open(image).convert("RGB"), np.float32) / 255
+            np.testing.assert_allclose(written, pixels.mean(axis=2), rtol=1e-5, atol=1e-6)
+        assert metrics == evaluate(**arguments)
+
+    def test_what_cannot_be_run_is_one_sentence(self, category, tmp_path):
+        arguments = {"dataset": category.parent, "category": "pushpins", "maps": tmp_path / "new"}
+        with pytest.raises(UserError, match=r"model\.xml is not there"):
+            evaluate(exported=tmp_path / "model.xml", **arguments)
+        (tmp_path / "model.xml").write_text("<net/>")
+        with pytest.raises(UserError, match="OpenVINO cannot load"):
+            evaluate(exported=tmp_path / "model.xml", **arguments)
+        assert not (tmp_path / "new").exists()
+
+
+def test_a_model_without_maps_is_refused(category, tmp_path):
+    import openvino
+    from openvino import opset8 as ops
+
+    images = ops.parameter([1, 3, *SHAPE], np.float32)
+    score = ops.reduce_max(images, [1, 2, 3])
+    openvino.save_model(openvino.Model([score], [images]), tmp_path / "model.xml")
+    with pytest.raises(UserError, match="no output anomaly_map"):
+        evaluate(dataset=category.parent, category="pushpins", maps=tmp_path, exported=tmp_path / "model.xml")
