@@ -34,16 +34,16 @@ WALL = 5.0
 #: Half the free length and height of a compartment.
 FREE_U, FREE_V = PITCH_U / 2 - WALL, PITCH_V / 2 - WALL
 # The pin's body along its axis: (position, radius), from the needle's collar to the top.
-_BODY_U = np.array([-27, -26, -21.5, -17, -14.5, 0, 34, 47.5, 52, 58.5, 70, 73, 74], np.float32)
-_BODY_R = np.array([0, 29, 38, 38, 29, 21.5, 21.5, 28, 40.5, 42.5, 40.5, 34, 0], np.float32)
-_NEEDLE, _KNEE, _NEEDLE_RADIUS = (-108.0, -22.0), -58.0, 5.0
-_REACH_U, _REACH_V = 113.0, 48.0
+_BODY_U = np.array([-30, -28.5, -23.5, -18.5, -16, 0, 37, 52, 57, 64, 77, 80, 81], np.float32)
+_BODY_R = np.array([0, 32, 42, 42, 32, 23.5, 23.5, 31, 44.5, 47, 44.5, 37, 0], np.float32)
+_NEEDLE, _KNEE, _NEEDLE_RADIUS = (-119.0, -24.0), -50.0, 6.5
+_REACH_U, _REACH_V = 124.0, 53.0
 #: Area of a pin's silhouette in squared scene units.
 PIN_AREA = float(np.sum((_BODY_R[1:] + _BODY_R[:-1]) * np.diff(_BODY_U))) + 1.6 * _NEEDLE_RADIUS * (
     _NEEDLE[1] - _NEEDLE[0]
 )
 #: The middle of the pin lies this far from the middle of its body, towards the tip.
-_OFFSET = 17.0
+_OFFSET = 19.0
 
 _PLASTIC = Material(specular=0.45, gloss=46)
 _STEEL = Material(specular=0.2, gloss=30, metal=1.0)
@@ -79,8 +79,8 @@ class PushpinsScene(Scene):
 def _sample_pin(rng: Rng, difficulty: float, room: float = 1.0) -> Pin:
     """Draw a pin that touches no wall."""
     angle = 0.5 + difficulty * rng.uniform(-np.pi, np.pi)
-    reach_u = 93 * abs(np.cos(angle)) + 36 * abs(np.sin(angle))
-    reach_v = 93 * abs(np.sin(angle)) + 36 * abs(np.cos(angle))
+    reach_u = 102 * abs(np.cos(angle)) + 40 * abs(np.sin(angle))
+    reach_v = 102 * abs(np.sin(angle)) + 40 * abs(np.cos(angle))
     slack_u, slack_v = max(FREE_U - reach_u - 4, 0), max(FREE_V - reach_v - 4, 0)
     # Pins slide: they lie at a wall more often than in the middle.
     x, y = difficulty * room * np.sin(np.pi / 2 * rng.uniform(-1, 1, 2)) * (slack_u, slack_v)
@@ -94,8 +94,8 @@ def _sample_pin(rng: Rng, difficulty: float, room: float = 1.0) -> Pin:
 def sample(rng: Rng, difficulty: float) -> PushpinsScene:
     """Draw a normal scene."""
     look = Look.sample(rng, difficulty)
-    place = Pose(SIZE[0] / 2 + difficulty * rng.uniform(-10, 10), SIZE[1] / 2 + difficulty * rng.uniform(-8, 8))
-    place = replace(place, angle=float(difficulty * rng.uniform(-0.012, 0.012)))
+    place = Pose(SIZE[0] / 2 + difficulty * rng.uniform(-6, 6), SIZE[1] / 2 + difficulty * rng.uniform(-5, 5))
+    place = replace(place, angle=float(difficulty * rng.uniform(-0.008, 0.008)))
     pins = tuple((_sample_pin(rng, difficulty),) for _ in range(ROWS * COLUMNS))
     return PushpinsScene(look, draw_seed(rng), None, place, pins, ((True,) * (COLUMNS - 1),) * ROWS)
 
@@ -163,7 +163,7 @@ def _spread(count: int, rng: Rng) -> tuple[Pin, ...]:
     turned = int(rng.integers(2))
     for number in range(count):
         pin = _sample_pin(rng, 1.0, 0.0)
-        y = (number - (count - 1) / 2) * 2 * (FREE_V - 46) / (count - 1)
+        y = (number - (count - 1) / 2) * 2 * (FREE_V - 50) / (count - 1)
         angle = rng.uniform(-0.1, 0.1) + np.pi * ((number + turned) % 2)
         x = (rng.uniform(12, 26) + _OFFSET) * np.cos(angle)
         pins.append(replace(pin, pose=Pose(float(x), float(y + rng.uniform(-3, 3)), float(angle))))
@@ -172,8 +172,8 @@ def _spread(count: int, rng: Rng) -> tuple[Pin, ...]:
 
 def _gap(one: Pin, other: Pin) -> float:
     """Distance between two pins, each taken for a row of discs."""
-    along = np.array([-100, -75, -45, -20, 0, 27, 54, 68])
-    radius = np.array([5, 5, 5, 38, 23, 27, 42, 42])
+    along = np.array([-110, -82, -50, -22, 0, 30, 60, 75])
+    radius = np.array([7, 7, 7, 42, 26, 30, 47, 47])
     x, y = (
         np.stack([pin.pose.x + along * np.cos(pin.pose.angle), pin.pose.y + along * np.sin(pin.pose.angle)])
         for pin in (one, other)
@@ -239,17 +239,18 @@ def _paint_pin(canvas: Canvas, pin: Pin, part: str, damage: Damage | None) -> No
     tip = np.array([_NEEDLE[0], 0.0])
     knee = np.array([_KNEE, 0.0])
     if kind == "front_bent" and fate is not None:
-        bend = fate.uniform(0.9, 1.7) * pick(fate, [-1, 1])
-        tip = knee + 50 * np.array([-np.cos(bend), np.sin(bend)])
+        bend = fate.uniform(1.0, 2.1) * pick(fate, [-1, 1])
+        tip = knee + 69 * np.array([-np.cos(bend), np.sin(bend)])
     near, _ = segment(u, v, (_NEEDLE[1], 0.0), tuple(knee))
     far, along = segment(u, v, tuple(knee), tuple(tip))
     thickness = _NEEDLE_RADIUS * (1 - 0.65 * smoothstep(along, 0.35, 1.0))
     needle = np.minimum(near - _NEEDLE_RADIUS, far - thickness)
+    edge = np.full_like(u, -np.inf)
     radius = np.interp(u, _BODY_U, _BODY_R, left=0, right=0).astype(np.float32)
     body = np.abs(v) - radius
     if kind == "broken" and fate is not None:
-        edge = fate.uniform(0, 25) + 7 * noise(u, v, 14, damage.seed if damage else 0) + fate.uniform(-0.6, 0.6) * v
-        body = np.maximum(body, u - edge)
+        edge = u - fate.uniform(0, 25) - 7 * noise(u, v, 14, damage.seed if damage else 0) - fate.uniform(-0.6, 0.6) * v
+        body = np.maximum(body, edge)
     # Between the profile's steep shoulders |v| - r is no distance; limit it to one along the axis.
     body = np.maximum(body, np.maximum(_BODY_U[0] - u, u - _BODY_U[-1]))
     metal, plastic = patch.coverage(needle), patch.coverage(body)
@@ -261,6 +262,25 @@ def _paint_pin(canvas: Canvas, pin: Pin, part: str, damage: Damage | None) -> No
     # Light that enters the plastic leaves it at thin rims.
     tone = 1 + 0.03 * noise(u, v, 22, pin.seed) + 0.14 * smoothstep(np.abs(v) / np.maximum(radius, 1), 0.6, 1.0)
     canvas.paint(patch, plastic, yellow, _PLASTIC, dome(v, radius), part, tone)
+    if damage is not None and kind == "broken":
+        # Plastic whitens where it breaks, and the fracture is matt and rough.
+        face = plastic * smoothstep(edge, -20, -3)
+        rough = noise(u, v, 6, damage.seed + 1)
+        canvas.paint(patch, face, (0.86, 0.74, 0.38), _CARD, 3 * rough, part, 1 + 0.12 * rough)
+        _paint_shards(canvas, pin.pose, damage)
+
+
+def _paint_shards(canvas: Canvas, pose: Pose, damage: Damage) -> None:
+    """What has splintered off a head lies beside the pin."""
+    fate = np.random.default_rng(damage.seed + 2)
+    for _ in range(int(fate.integers(1, 4))):
+        place = _in_scene(pose, fate.uniform(30, 85), fate.uniform(-45, 45), fate.uniform(-np.pi, np.pi))
+        half = float(fate.uniform(10, 19))
+        patch = canvas.patch(place, half, half, margin=20)
+        shard = box(patch.u, patch.v, half, 0.6 * half, 2) + 4 * noise(patch.u, patch.v, 11, int(fate.integers(2**31)))
+        coverage = patch.coverage(np.maximum(shard, 0.7 * patch.u + patch.v - 0.5 * half))
+        canvas.shade(patch, coverage, 8, 4)
+        canvas.paint(patch, coverage, (0.84, 0.58, 0.08), _PLASTIC, bevel(shard, 6), "shards")
 
 
 def _paint_walls(scene: PushpinsScene, canvas: Canvas) -> None:
@@ -333,10 +353,10 @@ CATEGORY = Category(
     ),
     structural=(
         StructuralDefect("front_bent", _pins, "a pin's needle is bent"),
-        StructuralDefect("broken", _pins, "a pin's head is broken off"),
+        StructuralDefect("broken", _pins, "a pin's head is broken off, and splinters lie about"),
         StructuralDefect("color", _pins, "a pin has a wrong colour, all over or in part", discolor(_WRONG_COLORS, 110)),
         StructuralDefect(
-            "contamination", _floor, "a foreign crumb, fibre, drop or chip lies in the box", contaminate(56)
+            "contamination", _floor, "a foreign crumb, fibre, drop or chip lies in the box", contaminate(76)
         ),
     ),
     sample=sample,

@@ -69,9 +69,9 @@ class Look:
 
         azimuth = around(-2.1, 0.22)
         return cls(
-            shift=(around(0, 9), around(0, 7)),
-            turn=around(0, 0.008),
-            zoom=around(1.0, 0.008),
+            shift=(around(0, 4), around(0, 3)),
+            turn=around(0, 0.003),
+            zoom=around(1.0, 0.004),
             light=(float(np.cos(azimuth)), float(np.sin(azimuth)), around(1.15, 0.1)),
             key=around(0.78, 0.045),
             fill=around(0.42, 0.025),
