@@ -44,7 +44,7 @@ FILLING = (0.96, 1.03)
 ALMONDS = (0.40, 0.70)
 
 #: Radius of the place where toppings are crushed.
-_BLOW = 135.0
+_BLOW = 165.0
 
 # Areas in squared scene units, for the saturation thresholds.
 TANGERINE_AREA, NECTARINE_AREA = np.pi * TANGERINE**2, np.pi * NECTARINE**2
@@ -109,7 +109,7 @@ def _place_fruits(kinds: list[str], rng: Rng, difficulty: float) -> tuple[Fruit,
     flip_u, flip_v = (pick(rng, (-1, 1)), pick(rng, (-1, 1))) if difficulty > 0 else (1, 1)
     order = [kinds[index] for index in rng.permutation(len(kinds))] if difficulty > 0 else kinds
     spots = np.array(_PLACES[len(kinds)]) * (flip_u, flip_v)
-    spots = spots + difficulty * rng.uniform(-1, 1, spots.shape) * (60, 55)
+    spots = spots + difficulty * rng.uniform(-1, 1, spots.shape) * (36, 34)
     base = {"tangerine": TANGERINE, "nectarine": NECTARINE}
     radii = np.array([base[kind] * (1 + 0.05 * difficulty * rng.uniform(-1, 1)) for kind in order])
     for _ in range(40):
@@ -132,9 +132,9 @@ def sample(rng: Rng, difficulty: float) -> BreakfastBoxScene:
     """Draw a normal scene."""
     look = Look.sample(rng, difficulty)
     place = Pose(
-        float(SIZE[0] / 2 + difficulty * rng.uniform(-14, 14)),
-        float(SIZE[1] / 2 + difficulty * rng.uniform(-12, 12)),
-        float(difficulty * rng.uniform(-0.012, 0.012)),
+        float(SIZE[0] / 2 + difficulty * rng.uniform(-7, 7)),
+        float(SIZE[1] / 2 + difficulty * rng.uniform(-6, 6)),
+        float(difficulty * rng.uniform(-0.006, 0.006)),
     )
 
     def within(band: tuple[float, float]) -> float:
@@ -425,7 +425,7 @@ def _paint_strange_cereals(canvas: Canvas, scene: BreakfastBoxScene, damage: Dam
     fate = np.random.default_rng(damage.seed)
     hue = pick(fate, ((0.55, 0.06, 0.06), (0.08, 0.30, 0.08), (0.10, 0.14, 0.50), (0.75, 0.68, 0.6)))
     middle = (fate.uniform(-0.55, 0.55) * CEREAL_HALF, -IN_V + fate.uniform(0.25, 0.7) * 2 * IN_V * scene.ratio)
-    for _ in range(int(fate.integers(4, 9))):
+    for _ in range(int(fate.integers(5, 11))):
         x, y = middle + fate.normal(0, 48, 2)
         y = min(y, _boundary(scene) - 40)
         pose = _at(scene, _cereal_middle() + float(np.clip(x, 60 - CEREAL_HALF, CEREAL_HALF - 60)), float(y))
@@ -487,10 +487,17 @@ def _paint_meal(scene: BreakfastBoxScene, canvas: Canvas, blow: Pose, damage: Da
     """The fine crumbs that crushed toppings leave."""
     pose = _at(scene, _cereal_middle() + blow.x, blow.y)
     patch = canvas.patch(pose, _BLOW, _BLOW, margin=20)
-    crumbs = heap(patch.u, patch.v, 13.0, damage.seed, (0.5, 0.9), lambda x, y: np.hypot(x, y) < 0.8 * _BLOW)
-    seen = (crumbs.size > 0) & (crumbs.kind < 0.55)
+    phase = damage.seed % 6
+
+    def strewn(x: Array, y: Array) -> npt.NDArray[np.bool_]:
+        around = np.arctan2(y, x)
+        ragged = 1 + 0.22 * np.sin(2 * around + phase) + 0.16 * np.sin(5 * around - phase)
+        return np.hypot(x, y) < 0.68 * _BLOW * ragged
+
+    crumbs = heap(patch.u, patch.v, 13.0, damage.seed, (0.5, 0.9), strewn)
+    seen = (crumbs.size > 0) & (crumbs.kind < 0.72)
     rise = crumbs.size * 0.4 * np.sqrt(np.maximum(1 - crumbs.u**2 - crumbs.v**2, 0))
-    canvas.paint(patch, seen.astype(np.float32), (0.80, 0.64, 0.40), _DRY, rise, "toppings", 0.8 + 0.4 * crumbs.rank)
+    canvas.paint(patch, seen.astype(np.float32), (0.84, 0.70, 0.48), _DRY, rise, "toppings", 0.8 + 0.4 * crumbs.rank)
 
 
 def _topping_pieces(scene: BreakfastBoxScene) -> list[tuple[str, Pose, int]]:
@@ -592,7 +599,7 @@ def _peel(fruit: Fruit, u: Array, v: Array, stem_u: Array, stem_v: Array, rng: R
 
 def _skin(fruit: Fruit, u: Array, v: Array, stem_u: Array, stem_v: Array) -> tuple[Array, Array]:
     """Colour and relief of a nectarine: yellow to dark red, with a crease from the stem."""
-    blush = noise(u, v, 210, fruit.seed + 2, 2) * 0.55 + 0.28
+    blush = noise(u, v, 210, fruit.seed + 2, 2) * 0.46 + 0.28
     speckle = noise(u, v, 7, fruit.seed + 3)
     streaks = noise(u, v, (46, 9), fruit.seed + 4)
     red = smoothstep(blush + 0.10 * speckle + 0.12 * streaks, -0.35, 0.75)[..., None]
@@ -614,7 +621,7 @@ def _one(*parts: str) -> Callable[[BreakfastBoxScene], list[str]]:
 
 
 def _bruise(canvas: Canvas, part: str, rng: Rng) -> None:
-    pick(rng, (rot(95), dent(125), crack(250, 9.0)))(canvas, part, rng)
+    pick(rng, (rot(95), dent(125), crack(270, 10.0)))(canvas, part, rng)
 
 
 def _box_damage(canvas: Canvas, part: str, rng: Rng) -> None:
@@ -715,7 +722,7 @@ CATEGORY = Category(
             "contamination",
             lambda scene: ["cereals", "toppings", "tray", *_all_fruits(scene)],
             "a foreign crumb, fibre, drop or chip lies in the box",
-            contaminate(105),
+            contaminate(130),
         ),
     ),
     sample=sample,
