@@ -46,7 +46,7 @@ _CAP_END, _LIQUID_END = -605.0, 672.0
 LEVEL = (-490.0, -380.0)
 
 #: Where the labelling machine may stand: the range of the upper label's height.
-MACHINE = (10.0, 225.0)
+MACHINE = (60.0, 175.0)
 #: How far below the upper label the lower one belongs, and by how much the distance may differ.
 DISTANCE = 310.0
 PLAY = 30.0
@@ -55,7 +55,7 @@ PLAY = 30.0
 ALIGNMENT = 25.0
 #: Half the width (along the glass) and height of the two labels.
 _LABELS = {"fruit": (126.0, 124.0), "text": (118.0, 62.0)}
-_ICON_REACH = 80.0
+_ICON_REACH = 90.0
 #: Paper and frame of the labels that the printer delivers; both labels of a bottle come from one batch.
 _BATCHES = (
     ((0.80, 0.76, 0.66), (0.16, 0.20, 0.12)),
@@ -66,7 +66,7 @@ _BATCHES = (
 ICON_PLAY = 14.0
 
 #: Areas in squared scene units, for the saturation thresholds: a label (bent round the bottle, as it is seen), a fruit.
-FRUIT_LABEL_AREA, TEXT_LABEL_AREA, ICON_AREA = 58_400.0, 27_200.0, 8_300.0
+FRUIT_LABEL_AREA, TEXT_LABEL_AREA, ICON_AREA = 58_400.0, 27_200.0, 10_700.0
 
 _PAPER = Material(specular=0.06, gloss=14)
 _LIQUID = Material(specular=0.0, gloss=10)
@@ -123,7 +123,7 @@ def _sample_label(
         kind,
         height + float(difficulty * rng.uniform(-13, 13)),
         around + float(difficulty * rng.uniform(-10, 10)),
-        float(difficulty * rng.uniform(-0.03, 0.03)),
+        float(difficulty * rng.uniform(-0.02, 0.02)),
         icon,
         shift if icon else (0.0, 0.0),
     )
@@ -132,13 +132,13 @@ def _sample_label(
 def sample(rng: Rng, difficulty: float) -> JuiceBottleScene:
     """Draw a normal scene."""
     look = Look.sample(rng, difficulty)
-    look = replace(look, zoom=look.zoom * float(1 + difficulty * rng.uniform(-0.07, 0.03)))
+    look = replace(look, zoom=look.zoom * float(1 + difficulty * rng.uniform(-0.03, 0.02)))
     bottle = Pose(
-        SIZE[0] / 2 + float(difficulty * rng.uniform(-75, 75)),
-        825.0 + float(difficulty * rng.uniform(-30, 30)),
-        float(difficulty * rng.uniform(-0.02, 0.02)),
+        SIZE[0] / 2 + float(difficulty * rng.uniform(-30, 30)),
+        825.0 + float(difficulty * rng.uniform(-12, 12)),
+        float(difficulty * rng.uniform(-0.012, 0.012)),
     )
-    around = float(difficulty * rng.uniform(-55, 55))
+    around = float(difficulty * rng.uniform(-35, 35))
     fruit = pick(rng, FRUITS)
     middle, half = sum(LEVEL) / 2, (LEVEL[1] - LEVEL[0]) / 2
     level = middle + min(difficulty, 1.0) * 0.85 * half * float(rng.uniform(-1, 1))
@@ -398,8 +398,10 @@ def _paint_label(scene: JuiceBottleScene, canvas: Canvas, bottle: Patch, radius:
     s, t = cosine * arc + sine * down, -sine * arc + cosine * down
     half_s, half_t = _LABELS[label.kind]
     outline = box(s, t, half_s, half_t, 16)
+    torn = np.full_like(s, -np.inf)
     if damage is not None and kind == "damaged_label":
-        outline = np.maximum(outline, _torn(s, t, half_s, half_t, damage, fate))
+        torn = _torn(s, t, half_s, half_t, damage, fate)
+        outline = np.maximum(outline, torn)
     coverage = bottle.coverage(outline) * (np.abs(bottle.u) < radius * 0.995)
     canvas.shade(bottle, coverage, 3, 4, strength=0.35)
     ink = (
@@ -407,6 +409,8 @@ def _paint_label(scene: JuiceBottleScene, canvas: Canvas, bottle: Patch, radius:
         if label.kind == "fruit"
         else _print_text_label(s, t, scene.batch, damage)
     )
+    # The paper's white core shows where it has torn.
+    ink = ink + smoothstep(torn, -15, -5)[..., None] * (np.array([0.93, 0.92, 0.89], np.float32) - ink)
     grain = 1 + 0.010 * noise(s, t, 6, scene.seed + 8)
     canvas.paint(bottle, coverage, ink, _PAPER, 0.55 * dome(bottle.u, radius), part, grain)
     if label.kind == "fruit" and label.icon is not None:
@@ -418,15 +422,15 @@ def _torn(s: Array, t: Array, half_s: float, half_t: float, damage: Damage, fate
     """Distance to what a tear leaves of a label: a corner is gone, or a strip from the edge inwards."""
     ragged = 7 * noise(s, t, 22, damage.seed)
     corner = np.hypot(s - pick(fate, (-1, 1)) * half_s, t - pick(fate, (-1, 1)) * half_t)
-    gone = fate.uniform(0.45, 0.8) * min(half_s, half_t) - corner
+    gone = fate.uniform(0.85, 1.35) * min(half_s, half_t) - corner
     slit, _ = segment(
-        s, t, (fate.uniform(-0.7, 0.7) * half_s, half_t), (fate.uniform(-0.5, 0.5) * half_s, 0.2 * half_t)
+        s, t, (fate.uniform(-0.7, 0.7) * half_s, half_t), (fate.uniform(-0.5, 0.5) * half_s, -0.1 * half_t)
     )
-    return pick(fate, (gone, 9 - slit)) + ragged
+    return pick(fate, (gone, fate.uniform(13, 20) - slit)) + ragged
 
 
 #: The fruits are drawn at this scale.
-_ICON_SCALE = 0.74
+_ICON_SCALE = 0.84
 _TINTS = {"banana": (0.75, 0.55, 0.05), "cherry": (0.55, 0.03, 0.05), "orange": (0.80, 0.28, 0.02)}
 
 
@@ -517,7 +521,7 @@ def _print_text_label(s: Array, t: Array, batch: int, damage: Damage | None) -> 
     cover = lookup(letters, s, t, scale * columns / 2, scale * rows / 2)
     if damage is not None and damage.name == "label_text_incomplete":
         fate = np.random.default_rng(damage.seed)
-        place, reach = fate.uniform(-55, 55), fate.uniform(24, 42)
+        place, reach = fate.uniform(-55, 55), fate.uniform(38, 66)
         cover = cover * smoothstep(np.abs(s - place) + 3 * noise(s, t, 12, damage.seed), reach - 4, reach + 4)
     return paper + cover[..., None] * (np.array([0.07, 0.09, 0.05], np.float32) - paper)
 
@@ -652,7 +656,7 @@ CATEGORY = Category(
         StructuralDefect("incomplete_fruit_icon", _one("icon"), "part of the fruit is not printed"),
         StructuralDefect("juice_color", _one("juice"), "the juice has a colour that no juice has"),
         StructuralDefect(
-            "contamination", _contaminable, "a foreign crumb, fibre or drop clings to the bottle", contaminate(44)
+            "contamination", _contaminable, "a foreign crumb, fibre or drop clings to the bottle", contaminate(56)
         ),
     ),
     sample=sample,
