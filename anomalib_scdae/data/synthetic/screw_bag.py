@@ -30,6 +30,8 @@ SIZE = (1600, 1100)
 #: Half the width and height of the bag, and of the room in it where parts can lie (below the zip).
 BAG_U, BAG_V = 690.0, 470.0
 ROOM_U, ROOM_TOP, ROOM_BOTTOM = 590.0, -230.0, 400.0
+#: Where the two chutes of the packing machine end, and how far parts slide from there: (x, y) each.
+_HOMES = {"screw": ((240.0, 100.0), (100.0, 160.0)), "small": ((-290.0, 90.0), (150.0, 165.0))}
 LONG, SHORT = 470.0, 330.0
 #: The longest short and the shortest long screw lie on either side of this length.
 LENGTH_LIMIT = 400.0
@@ -109,12 +111,23 @@ def _overlap(part: Part, others: list[Part]) -> float:
     return worst
 
 
+def _drop(part: Part, rng: Rng) -> Pose:
+    """Let the packing machine drop a part: screws rather to the right and lying along the bag, the others to the left.
+
+    The bag is carried and laid down, so that everything may slide; any place in the room is possible.
+    """
+    middle, spread = _HOMES["screw" if part.kind == "screw" else "small"]
+    x, y = rng.normal(middle, spread)
+    angle = rng.normal(0, 0.3) + np.pi * rng.integers(2) if part.kind == "screw" else rng.uniform(-np.pi, np.pi)
+    x, y = np.clip(x, -ROOM_U, ROOM_U), np.clip(y, ROOM_TOP, ROOM_BOTTOM)
+    return Pose(float(x), float(y), float(angle))
+
+
 def _place(part: Part, others: list[Part], rng: Rng, difficulty: float) -> Part:
     """Put the part where it overlaps least; parts in a bag may touch and lie on each other a little."""
     best, least = part, np.inf
     for _ in range(60):
-        x, y = rng.uniform(-ROOM_U, ROOM_U), rng.uniform(ROOM_TOP, ROOM_BOTTOM)
-        candidate = replace(part, pose=Pose(float(x), float(y), float(rng.uniform(-np.pi, np.pi))))
+        candidate = replace(part, pose=_drop(part, rng))
         overlap = _overlap(candidate, others)
         if overlap < least:
             best, least = candidate, overlap
@@ -132,9 +145,9 @@ def sample(rng: Rng, difficulty: float) -> ScrewBagScene:
     """Draw a normal scene."""
     look = Look.sample(rng, difficulty)
     bag = Pose(
-        float(SIZE[0] / 2 + difficulty * rng.uniform(-25, 25)),
-        float(SIZE[1] / 2 + difficulty * rng.uniform(-20, 20)),
-        float(difficulty * rng.uniform(-0.05, 0.05)),
+        float(SIZE[0] / 2 + difficulty * rng.uniform(-15, 15)),
+        float(SIZE[1] / 2 + difficulty * rng.uniform(-12, 12)),
+        float(difficulty * rng.uniform(-0.025, 0.025)),
     )
     wanted = [_make("screw", rng, difficulty, LONG), _make("screw", rng, difficulty, SHORT)]
     wanted += [_make(kind, rng, difficulty) for kind in ("nut", "nut", "washer", "washer")]
@@ -296,7 +309,7 @@ def _break(patch: Patch, part: Part, damage: Damage) -> Array:
     jagged = 5 * noise(patch.u, patch.v, 16, damage.seed)
     if part.kind == "screw":
         return fate.uniform(-0.15, 0.2) * part.length - patch.u + 0.4 * patch.v + jagged
-    angle, opening = fate.uniform(-np.pi, np.pi), fate.uniform(0.55, 1.0)
+    angle, opening = fate.uniform(-np.pi, np.pi), fate.uniform(0.7, 1.2)
     turn = np.abs(np.angle(np.exp(1j * (np.arctan2(patch.v, patch.u) - angle)))).astype(np.float32)
     return (opening - turn) * norm(patch.u, patch.v) + jagged
 
@@ -312,14 +325,14 @@ def _paint_film(scene: ScrewBagScene, canvas: Canvas, bag: Patch, outline: Array
     toward = slope[0] * canvas.look.light[0] + slope[1] * canvas.look.light[1]
     gleam = np.exp(-np.square((toward + 0.50) / 0.13)) + 0.6 * np.exp(-np.square((toward - 0.47) / 0.09))
     sheen = 0.020 + 0.012 * np.clip(noise(bag.u, bag.v, 260, scene.seed + 11, 2), -1, 2)
-    light_out = (0.15 * gleam + sheen) * inside
+    light_out = (0.12 * gleam + sheen) * inside
     seam = np.exp(-np.square((outline + 16) / 5)) + 0.6 * np.exp(-np.square((outline + 3) / 3))
     zipper = sum(np.exp(-np.square((bag.v - _FILM_TOP - offset) / 5)) for offset in (-17, 0, 17))
     ribs = 0.5 + 0.5 * np.sin(bag.v / 2.5)
     strip = smoothstep(30 - np.abs(bag.v - _FILM_TOP), 0, 3) * 0.05
     light_out += inside * (0.09 * seam + 0.13 * zipper * (0.8 + 0.2 * ribs) + strip)
     if damage is not None:
-        edge = np.exp(-np.square(_tear(bag, damage) / 5)) * bag.coverage(outline)
+        edge = np.exp(-np.square(_tear(bag, damage) / 8)) * bag.coverage(outline)
         light_out += 0.38 * edge
     canvas.add_glow(bag, light_out)
     stripe = inside * np.exp(-np.square((bag.v - _FILM_TOP - 34) / 4.5))
@@ -347,9 +360,9 @@ def _tear(bag: Patch, damage: Damage) -> Array:
     fate = np.random.default_rng(damage.seed)
     start = np.array([fate.uniform(-0.6, 0.6) * BAG_U, fate.uniform(-0.3, 0.75) * BAG_V])
     steps = np.cumsum(fate.normal(0, 0.5, 5)) + fate.uniform(-np.pi, np.pi)
-    path = start + np.concatenate([[[0, 0]], np.cumsum(30 * np.stack([np.cos(steps), np.sin(steps)], -1), axis=0)])
+    path = start + np.concatenate([[[0, 0]], np.cumsum(38 * np.stack([np.cos(steps), np.sin(steps)], -1), axis=0)])
     distance, along = polyline(bag.u, bag.v, path)
-    return distance - 22 * np.sin(np.pi * np.clip(along / 5, 0.05, 0.95))
+    return distance - 34 * np.sin(np.pi * np.clip(along / 5, 0.05, 0.95))
 
 
 def _parts(scene: ScrewBagScene) -> list[str]:
@@ -413,10 +426,10 @@ CATEGORY = Category(
             "color",
             _parts,
             "a part is partly rusty or painted",
-            discolor(((0.30, 0.10, 0.03), (0.42, 0.20, 0.06), (0.06, 0.16, 0.45), (0.5, 0.06, 0.06)), 66),
+            discolor(((0.30, 0.10, 0.03), (0.42, 0.20, 0.06), (0.06, 0.16, 0.45), (0.5, 0.06, 0.06)), 96),
         ),
         StructuralDefect(
-            "contamination", _bag, "a foreign crumb, fibre, drop or chip lies in the bag", contaminate(48)
+            "contamination", _bag, "a foreign crumb, fibre, drop or chip lies in the bag", contaminate(84)
         ),
         StructuralDefect("part_broken", _parts, "a screw has snapped, or a nut or washer has lost a piece"),
     ),
