@@ -46,6 +46,7 @@ SHORT_AREA = 2 * (_HEAD_LENGTH * _HEAD_RADIUS + (SHORT - _HEAD_LENGTH) * _SHAFT_
 LONG_AREA = 2 * (_HEAD_LENGTH * _HEAD_RADIUS + (LONG - _HEAD_LENGTH) * _SHAFT_RADIUS)
 
 _ZINC = Material(specular=0.12, gloss=40, metal=1.0)
+_BARE = Material(specular=0.05, gloss=10)
 _FILM_TOP = -BAG_V + 105
 
 
@@ -259,14 +260,20 @@ def _paint_part(scene: ScrewBagScene, canvas: Canvas, index: int, part: Part) ->
     half = _reach(part)
     patch = canvas.patch(pose, half, _HEAD_RADIUS if part.kind == "screw" else half, margin=50)
     distance, height, rise = {"washer": _washer, "nut": _nut, "screw": _screw}[part.kind](patch, part)
-    broken = damage is not None and damage.name == "part_broken"
-    if damage is not None and broken:
-        distance = np.maximum(distance, _break(patch, part, damage))
+    fracture = np.full_like(distance, -np.inf)
+    if damage is not None and damage.name == "part_broken":
+        fracture = _break(patch, part, damage)
+        distance = np.maximum(distance, fracture)
     coverage = patch.coverage(distance)
     canvas.shade(patch, coverage, rise, 0.45 * rise + 3)
     brushed = noise(patch.u, patch.v, (40, 5), part.seed) * 0.6 + noise(patch.u, patch.v, 30, part.seed + 1, 2)
     tone = (1 + 0.035 * float(np.clip(part.tone, -2, 2))) * (1 + 0.035 * brushed)
     canvas.paint(patch, coverage, (0.70, 0.69, 0.665), _ZINC, height=height + 0.10 * brushed, part=name, tone=tone)
+    if damage is not None and damage.name == "part_broken":
+        # Where the zinc has gone, the steel below is dark, rough and begins to rust.
+        grain = noise(patch.u, patch.v, 7, damage.seed + 1)
+        bare = coverage * smoothstep(fracture + 6 * grain, -34, -16)
+        canvas.paint(patch, bare, (0.17, 0.085, 0.045), _BARE, 2.5 * grain, name, 1 + 0.25 * grain)
 
 
 def _washer(patch: Patch, _part: Part) -> tuple[Array, Array, float]:
@@ -325,7 +332,7 @@ def _paint_film(scene: ScrewBagScene, canvas: Canvas, bag: Patch, outline: Array
     toward = slope[0] * canvas.look.light[0] + slope[1] * canvas.look.light[1]
     gleam = np.exp(-np.square((toward + 0.50) / 0.13)) + 0.6 * np.exp(-np.square((toward - 0.47) / 0.09))
     sheen = 0.020 + 0.012 * np.clip(noise(bag.u, bag.v, 260, scene.seed + 11, 2), -1, 2)
-    light_out = (0.12 * gleam + sheen) * inside
+    light_out = (0.10 * gleam + sheen) * inside
     seam = np.exp(-np.square((outline + 16) / 5)) + 0.6 * np.exp(-np.square((outline + 3) / 3))
     zipper = sum(np.exp(-np.square((bag.v - _FILM_TOP - offset) / 5)) for offset in (-17, 0, 17))
     ribs = 0.5 + 0.5 * np.sin(bag.v / 2.5)
@@ -343,7 +350,7 @@ def _creases(bag: Patch, seed: int) -> Array:
     """Height of the film: soft bulges and a few long folds."""
     rng = np.random.default_rng(seed + 12)
     height = 22 * noise(bag.u, bag.v, (210, 150), seed + 13) + 5 * noise(bag.u, bag.v, (150, 40), seed + 14)
-    for _ in range(5):
+    for _ in range(3):
         angle, place = rng.uniform(-np.pi, np.pi), rng.uniform(-0.7, 0.7, 2) * (BAG_U, BAG_V)
         across = (bag.u - place[0]) * np.cos(angle) + (bag.v - place[1]) * np.sin(angle)
         along = -(bag.u - place[0]) * np.sin(angle) + (bag.v - place[1]) * np.cos(angle)
