@@ -24,7 +24,7 @@ from anomalib_scdae.data.synthetic.scene import (
     draw_seed,
     pick,
 )
-from anomalib_scdae.data.synthetic.shapes import bevel, box, dome, segment, smoothstep
+from anomalib_scdae.data.synthetic.shapes import bevel, box, circle, dome, segment, smoothstep
 from anomalib_scdae.data.synthetic.textures import noise
 
 SIZE = (1700, 1000)
@@ -37,6 +37,8 @@ FREE_U, FREE_V = PITCH_U / 2 - WALL, PITCH_V / 2 - WALL
 _BODY_U = np.array([-30, -28.5, -23.5, -18.5, -16, 0, 37, 52, 57, 64, 77, 80, 81], np.float32)
 _BODY_R = np.array([0, 32, 42, 42, 32, 23.5, 23.5, 31, 44.5, 47, 44.5, 37, 0], np.float32)
 _NEEDLE, _KNEE, _NEEDLE_RADIUS = (-119.0, -24.0), -50.0, 6.5
+#: Radius of the head.
+_HEAD = 47.0
 _REACH_U, _REACH_V = 124.0, 53.0
 #: Area of a pin's silhouette in squared scene units.
 PIN_AREA = float(np.sum((_BODY_R[1:] + _BODY_R[:-1]) * np.diff(_BODY_U))) + 1.6 * _NEEDLE_RADIUS * (
@@ -49,7 +51,7 @@ _PLASTIC = Material(specular=0.45, gloss=46)
 _STEEL = Material(specular=0.2, gloss=30, metal=1.0)
 _CARD = Material(specular=0.02, gloss=8)
 _WRONG_COLORS = ((0.05, 0.14, 0.55), (0.55, 0.03, 0.03), (0.05, 0.33, 0.10), (0.75, 0.75, 0.72))
-_CLEAR = Material(specular=0.5, gloss=60)
+_CLEAR = Material(specular=0.3, gloss=40)
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,8 @@ def paint(scene: PushpinsScene, canvas: Canvas) -> None:
             part = f"pin {index} {number}"
             damage = scene.damage if scene.damage is not None and scene.damage.part == part else None
             _paint_pin(canvas, replace(pin, pose=pose), part, damage)
+            if damage is not None and damage.name == "broken":
+                _paint_shards(scene, canvas, index, pin, damage)
     _paint_walls(scene, canvas)
 
 
@@ -267,15 +271,34 @@ def _paint_pin(canvas: Canvas, pin: Pin, part: str, damage: Damage | None) -> No
         face = plastic * smoothstep(edge, -20, -3)
         rough = noise(u, v, 6, damage.seed + 1)
         canvas.paint(patch, face, (0.86, 0.74, 0.38), _CARD, 3 * rough, part, 1 + 0.12 * rough)
-        _paint_shards(canvas, pin.pose, damage)
 
 
-def _paint_shards(canvas: Canvas, pose: Pose, damage: Damage) -> None:
-    """What has splintered off a head lies beside the pin."""
+def _beside(scene: PushpinsScene, index: int, pin: Pose, offset: tuple[float, float], half: float) -> Pose:
+    """A place in the pin's frame, moved so that what is ``half`` in radius stays in the compartment."""
+    place = _in_scene(pin, *offset)
+    room_u, room_v = FREE_U - half - 4, FREE_V - half - 4
+    u, v = _centre(index)
+    u, v = u + float(np.clip(place.x, -room_u, room_u)), v + float(np.clip(place.y, -room_v, room_v))
+    return _in_scene(scene.box, u, v)
+
+
+def _paint_shards(scene: PushpinsScene, canvas: Canvas, index: int, pin: Pin, damage: Damage) -> None:
+    """What has broken off lies beside the pin: the head, seen on its fracture, or splinters only."""
     fate = np.random.default_rng(damage.seed + 2)
-    for _ in range(int(fate.integers(1, 4))):
-        place = _in_scene(pose, fate.uniform(30, 85), fate.uniform(-45, 45), fate.uniform(-np.pi, np.pi))
-        half = float(fate.uniform(10, 19))
+    if fate.uniform() < 0.6:
+        place = _beside(scene, index, pin.pose, (fate.uniform(60, 80), fate.uniform(-35, 35)), _HEAD)
+        patch = canvas.patch(place, _HEAD, _HEAD, margin=40)
+        rim = circle(patch.u, patch.v, _HEAD)
+        coverage = patch.coverage(rim)
+        canvas.shade(patch, coverage, 14, 7)
+        canvas.paint(patch, coverage, (0.80, 0.50, 0.016), _PLASTIC, bevel(rim, 12), "shards")
+        rough = noise(patch.u, patch.v, 6, damage.seed + 3)
+        face = patch.coverage(circle(patch.u, patch.v, 0.5 * _HEAD) + 5 * rough)
+        canvas.paint(patch, face, (0.86, 0.74, 0.38), _CARD, 3 * rough, "shards", 1 + 0.12 * rough)
+    for _ in range(int(fate.integers(2, 5))):
+        half = float(fate.uniform(11, 20))
+        place = _beside(scene, index, pin.pose, (fate.uniform(30, 85), fate.uniform(-45, 45)), half)
+        place = replace(place, angle=float(fate.uniform(-np.pi, np.pi)))
         patch = canvas.patch(place, half, half, margin=20)
         shard = box(patch.u, patch.v, half, 0.6 * half, 2) + 4 * noise(patch.u, patch.v, 11, int(fate.integers(2**31)))
         coverage = patch.coverage(np.maximum(shard, 0.7 * patch.u + patch.v - 0.5 * half))
@@ -353,7 +376,7 @@ CATEGORY = Category(
     ),
     structural=(
         StructuralDefect("front_bent", _pins, "a pin's needle is bent"),
-        StructuralDefect("broken", _pins, "a pin's head is broken off, and splinters lie about"),
+        StructuralDefect("broken", _pins, "a pin's head is broken off; it or splinters of it lie about"),
         StructuralDefect("color", _pins, "a pin has a wrong colour, all over or in part", discolor(_WRONG_COLORS, 110)),
         StructuralDefect(
             "contamination", _floor, "a foreign crumb, fibre, drop or chip lies in the box", contaminate(76)
