@@ -30,8 +30,12 @@ SIZE = (1600, 1100)
 #: Half the width and height of the bag, and of the room in it where parts can lie (below the zip).
 BAG_U, BAG_V = 690.0, 470.0
 ROOM_U, ROOM_TOP, ROOM_BOTTOM = 590.0, -230.0, 400.0
-#: Where the two chutes of the packing machine end, and how far parts slide from there: (x, y) each.
-_HOMES = {"screw": ((240.0, 100.0), (100.0, 160.0)), "small": ((-290.0, 90.0), (150.0, 165.0))}
+#: Where the chutes of the packing machine end, and how far parts slide from there: (x, y) each.
+_HOMES = {
+    "washer": ((-430.0, 90.0), (45.0, 120.0)),
+    "nut": ((-180.0, 90.0), (45.0, 120.0)),
+    "screw": ((260.0, 90.0), (45.0, 120.0)),
+}
 LONG, SHORT = 470.0, 330.0
 #: The longest short and the shortest long screw lie on either side of this length.
 LENGTH_LIMIT = 400.0
@@ -113,13 +117,13 @@ def _overlap(part: Part, others: list[Part]) -> float:
 
 
 def _drop(part: Part, rng: Rng) -> Pose:
-    """Let the packing machine drop a part: screws rather to the right and lying along the bag, the others to the left.
+    """Let the packing machine drop a part: washers to the left, then nuts, and screws to the right, along the bag.
 
     The bag is carried and laid down, so that everything may slide; any place in the room is possible.
     """
-    middle, spread = _HOMES["screw" if part.kind == "screw" else "small"]
+    middle, spread = _HOMES[part.kind]
     x, y = rng.normal(middle, spread)
-    angle = rng.normal(0, 0.3) + np.pi * rng.integers(2) if part.kind == "screw" else rng.uniform(-np.pi, np.pi)
+    angle = rng.normal(0, 0.18) + np.pi * rng.integers(2) if part.kind == "screw" else rng.uniform(-np.pi, np.pi)
     x, y = np.clip(x, -ROOM_U, ROOM_U), np.clip(y, ROOM_TOP, ROOM_BOTTOM)
     return Pose(float(x), float(y), float(angle))
 
