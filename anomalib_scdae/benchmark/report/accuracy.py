@@ -75,7 +75,8 @@ def _published_methods(categories: Sequence[str], several: bool) -> Body:
         for category in categories:
             figures = method.categories.get(category)
             row += _published(figures) if figures else [published_entry(None)] * 3
-        row += _published(method.average) if several else []
+        # Below the averages measured here, which may be over other categories, the paper's do not belong.
+        row += [published_entry(None)] * 3 if several else []
         rows.append([*row, *_published(method.average)])
     title = f"{DAGGER} Published figures on {published.DATASET}, not measured here"
     return Body(rows, title, published=True)
@@ -107,7 +108,7 @@ def spread_notes(results: Results, rows: Iterable[Sequence[Entry]]) -> list[str]
     texts = [entry.text for row in rows for entry in row[1:]]
     notes = []
     if any("±" in text for text in texts):
-        notes.append(f"± is the standard deviation over seeds ({seed_count(results)}), where there are at least two.")
+        notes.append(f"± is the standard deviation over the seeds, for two or more (here {seed_count(results)}).")
     if any(text.endswith(PARTIAL) for text in texts):
         notes.append(PARTIAL_NOTE)
     return notes

@@ -36,7 +36,8 @@ def _lines(report: Report) -> Iterator[str]:
 
 def _blocks(item: Table | Charts | Gallery) -> list[list[str]]:
     if isinstance(item, Table):
-        return [[f"**{escape(item.caption)}**"], _table(item), *([f"- {escape(note)}" for note in item.notes],) * bool(item.notes)]
+        notes = [f"- {escape(note)}" for note in item.notes]
+        return [block for block in ([f"**{escape(item.caption)}**"], _table(item), notes) if block]
     if isinstance(item, Gallery):
         return _gallery(item)
     return []

@@ -117,5 +117,5 @@ def _encode(path: Path, changed: int, width: int, quality: int) -> bytes:
         picture = image.convert("RGB")
     picture.thumbnail((width, 4 * width), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=quality, method=4)
+    picture.save(buffer, "WEBP", quality=quality, method=2)
     return buffer.getvalue()
