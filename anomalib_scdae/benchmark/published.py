@@ -157,8 +157,15 @@ TABLE_1: tuple[PublishedMethod, ...] = (
 
 def _experiment(number: int, parts: str, logical: float, structural: float, mean: float) -> PublishedExperiment:
     used = parts.split()
-    flags = [part in used for part in ("dual", "srm", "crm", "fusion", "cosine")]
-    return PublishedExperiment(str(number), *flags, PublishedFigures(logical, structural, mean))
+    return PublishedExperiment(
+        experiment=str(number),
+        dual_autoencoder="dual" in used,
+        srm="srm" in used,
+        crm="crm" in used,
+        fusion="fusion" in used,
+        cosine="cosine" in used,
+        average=PublishedFigures(logical, structural, mean),
+    )
 
 
 #: Every experiment of Tables 2 and 3 by its number.

@@ -17,7 +17,9 @@ from typing import Any
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 #: Chromium reads commands from descriptor 3 and writes to 4, which Python's subprocess may need while it starts.
-LAUNCHER = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execvp(sys.argv[3], sys.argv[3:])"
+LAUNCHER = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execvp(sys.argv[3], sys.argv[3:])"
+)
 
 
 def find_chromium() -> str | None:
@@ -40,8 +42,19 @@ class Chromium:
         command_out, command_in = os.pipe()
         reply_out, reply_in = os.pipe()
         ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (command_out, reply_in)]
-        options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--disable-dev-shm-usage"]
-        options += [f"--user-data-dir={profile}", "--no-first-run", "--disable-background-networking", "--hide-scrollbars"]
+        options = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--remote-debugging-pipe",
+            "--disable-dev-shm-usage",
+        ]
+        options += [
+            f"--user-data-dir={profile}",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--hide-scrollbars",
+        ]
         self._process = subprocess.Popen(
             [sys.executable, "-c", LAUNCHER, *map(str, ends), program, *options, "about:blank"],
             pass_fds=ends,
@@ -86,7 +99,9 @@ class Chromium:
 
     def open(self, url: str, width: int, height: int = 900, dark: bool = False) -> None:
         """Load a page in a window of ``width`` x ``height`` CSS pixels and wait until it is there."""
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
         self.events.clear()
@@ -122,7 +137,11 @@ class Chromium:
                 found.append(str(parameters["exceptionDetails"]))
             if event.get("method") == "Log.entryAdded" and parameters["entry"]["level"] in {"error", "warning"}:
                 found.append(parameters["entry"]["text"])
-            if event.get("method") == "Runtime.consoleAPICalled" and parameters["type"] in {"error", "warning", "assert"}:
+            if event.get("method") == "Runtime.consoleAPICalled" and parameters["type"] in {
+                "error",
+                "warning",
+                "assert",
+            }:
                 found.append(str(parameters["args"]))
         return found
 

@@ -22,7 +22,9 @@ def kinds(rng: random.Random, centre: float) -> dict[str, float]:
     return {"logical_anomalies": logical, "structural_anomalies": structural, "mean": (logical + structural) / 2}
 
 
-def make_cell(row: str, model: str, dataset: str, category: str, seed: int, folder: Path | None = None) -> dict[str, Any]:
+def make_cell(
+    row: str, model: str, dataset: str, category: str, seed: int, folder: Path | None = None
+) -> dict[str, Any]:
     """Make a finished cell; with ``folder`` also its gallery."""
     slug = "".join(letter if letter.isalnum() else "-" for letter in row.lower())
     name = f"{slug}--{dataset}--{category}--seed{seed}"
@@ -128,7 +130,8 @@ def make_ablation() -> dict[str, Any]:
             cell = make_cell(row, "SCDAE", "SyntheticLOCO", "pushpins", seed)
             cells.append(cell | {"experiment": experiment})
     return make_results() | {
-        "name": "Ablations", "layout": "ablation", "baseline": "Experiment 1", "headline": "Experiment 11", "cells": cells,
+        "name": "Ablations", "layout": "ablation", "cells": cells,
+        "baseline": "Experiment 1", "headline": "Experiment 11",
     }  # fmt: skip
 
 

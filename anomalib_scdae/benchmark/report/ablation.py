@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ablations in the layout of the paper's Tables 2 and 3."""
 
-from anomalib_scdae.benchmark import published
 from anomalib_scdae.benchmark.published import EXPERIMENTS, SERIES, TABLE_2, TABLE_3, PublishedExperiment
 from anomalib_scdae.benchmark.report.accuracy import PAPER_NOTE, auroc_readers, mark_best, spread_notes
-from anomalib_scdae.benchmark.report.document import DAGGER, NOTHING, Body, Column, Entry, Table
+from anomalib_scdae.benchmark.report.document import DAGGER, MISSING, NOTHING, Body, Column, Entry, Table
 from anomalib_scdae.benchmark.report.formatting import percent_entry, points_entry, published_entry
 from anomalib_scdae.benchmark.report.results import KINDS, Results
 from anomalib_scdae.benchmark.report.spread import Spread, difference, paired, row_spread
 
 REFERENCE = "1"
+MEASURED = "measured here"
 YES = Entry("✓", 1.0, "used")
 NO = Entry("", 0.0, "not used")
 
@@ -35,9 +35,9 @@ def _table(
 ) -> Table:
     delta = "Δ to exp. 1"
     columns = [Column("Experiment", numeric=False), *(Column(part) for part in parts)]
-    columns += [Column(kind, "measured here") for kind in KINDS.values()]
-    columns += [Column(kind, f"measured {delta}") for kind in KINDS.values()]
+    columns += [Column(kind, MEASURED) for kind in KINDS.values()]
     columns += [Column(kind, f"paper{DAGGER}", published=True) for kind in KINDS.values()]
+    columns += [Column(kind, f"measured {delta}") for kind in KINDS.values()]
     columns += [Column(kind, f"paper{DAGGER} {delta}", published=True) for kind in KINDS.values()]
     lines = [_line(results, dataset, rows, number, parts) for number in numbers if number != SERIES or number in rows]
     notes = [
@@ -48,7 +48,7 @@ def _table(
     categories = results.categories(dataset)
     where = f"{dataset}, {categories[0]}" if len(categories) == 1 else f"{dataset}, {len(categories)} categories"
     caption = f"Ablation of {subject}: image AUROC in % on {where}."
-    return Table(caption, columns, [Body(mark_best(lines, columns))], notes)
+    return Table(caption, columns, [Body(mark_best(lines, columns, MEASURED))], notes)
 
 
 def _line(results: Results, dataset: str, rows: dict[str, str], number: str, parts: dict[str, str]) -> list[Entry]:
@@ -56,17 +56,15 @@ def _line(results: Results, dataset: str, rows: dict[str, str], number: str, par
     row = rows.get(number)
     line = [_label(number, row)]
     line += [(YES if getattr(paper, part) else NO) if paper else _series_part(part) for part in parts.values()]
-    if row is None:
-        line += [NOTHING] * 6
-    else:
-        pairs = paired(results, row, rows[REFERENCE], dataset) if REFERENCE in rows else []
-        line += [percent_entry(row_spread(results, row, dataset, read)) for read in auroc_readers()]
-        line += [_points(number, difference(pairs, read)) for read in auroc_readers()]
-    return line + _paper(paper)
+    reference = rows.get(REFERENCE)
+    pairs = paired(results, row, reference, dataset) if row is not None and reference is not None else []
+    own = [NOTHING if row is None else percent_entry(row_spread(results, row, dataset, r)) for r in auroc_readers()]
+    points = [_points(number, difference(pairs, read)) for read in auroc_readers()]
+    return [*line, *own, *_paper(paper), *points, *_paper_points(paper)]
 
 
 def _points(number: str, spread: Spread | None) -> Entry:
-    return Entry("0.0", 0.0, "the reference") if number == REFERENCE else points_entry(spread)
+    return Entry(MISSING, title="the reference") if number == REFERENCE else points_entry(spread)
 
 
 def _label(number: str, row: str | None) -> Entry:
@@ -81,10 +79,14 @@ def _series_part(part: str) -> Entry:
 
 
 def _paper(paper: PublishedExperiment | None) -> list[Entry]:
-    if paper is None:
-        return [published_entry(None)] * 6
-    kinds = ("logical", "structural", "mean")
-    own = [getattr(paper.average, kind) for kind in kinds]
-    reference = [getattr(published.EXPERIMENTS[REFERENCE].average, kind) for kind in kinds]
-    differences = [round(value - start, 1) for value, start in zip(own, reference, strict=True)]
-    return [*(published_entry(value) for value in own), *(published_entry(value, True) for value in differences)]
+    return [published_entry(getattr(paper.average, kind) if paper else None) for kind in KINDS.values()]
+
+
+def _paper_points(paper: PublishedExperiment | None) -> list[Entry]:
+    if paper is None or paper.experiment == REFERENCE:
+        return [published_entry(None)] * len(KINDS)
+    start = EXPERIMENTS[REFERENCE].average
+    return [
+        published_entry(round(getattr(paper.average, kind) - getattr(start, kind), 1), difference=True)
+        for kind in KINDS.values()
+    ]

@@ -2,6 +2,7 @@
 """Tables of accuracy: Table 1's layout, each map's own AUROC, AU-sPRO and the other metrics."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from anomalib_scdae.benchmark import published
 from anomalib_scdae.benchmark.report.document import DAGGER, Body, Column, Entry, Table
@@ -35,19 +36,18 @@ def _method_table(results: Results, dataset: str, beside_paper: bool) -> Table:
     categories = results.categories(dataset)
     several = len(categories) > 1
     beside_paper = beside_paper and any(category in published.CATEGORIES for category in categories)
-    groups: list[str | None] = [*categories, None] if several else list(categories)
     columns = [Column("Method", numeric=False)]
-    columns += [Column(kind, "average" if group is None else group) for group in groups for kind in KINDS.values()]
-    if beside_paper:
-        columns += [Column(kind, f"paper's average{DAGGER}", published=True) for kind in KINDS.values()]
+    # The averages come first: in the paper's order a narrow screen would show them last.
+    columns += [Column(kind, "average") for kind in KINDS.values() if several]
+    columns += [Column(kind, f"paper's average{DAGGER}", published=True) for kind in KINDS.values() if beside_paper]
+    columns += [Column(kind, category) for category in categories for kind in KINDS.values()]
     rows = []
     for row in results.rows:
         entries = [row_name(results, row)]
-        for group in groups:
-            entries += [percent_entry(row_spread(results, row, dataset, r, group)) for r in auroc_readers()]
-        if beside_paper:
-            method = published.published_method(results.model_of(row))
-            entries += _published(method.average) if method else [published_entry(None)] * 3
+        entries += _measured(results, row, dataset, None) if several else []
+        entries += _paper_average(results, row) if beside_paper else []
+        for category in categories:
+            entries += _measured(results, row, dataset, category)
         rows.append(entries)
     bodies = [Body(mark_best(rows, columns), "Measured here" if beside_paper else "")]
     if beside_paper:
@@ -55,6 +55,15 @@ def _method_table(results: Results, dataset: str, beside_paper: bool) -> Table:
     notes = spread_notes(results, rows) + ([PAPER_NOTE] if beside_paper else [])
     caption = f"Image AUROC in % on {dataset}, from raw scores: logical / structural anomalies and their mean."
     return Table(caption, columns, bodies, notes)
+
+
+def _measured(results: Results, row: str, dataset: str, category: str | None) -> list[Entry]:
+    return [percent_entry(row_spread(results, row, dataset, read, category)) for read in auroc_readers()]
+
+
+def _paper_average(results: Results, row: str) -> list[Entry]:
+    method = published.published_method(results.model_of(row))
+    return _published(method.average) if method else [published_entry(None)] * 3
 
 
 def row_name(results: Results, row: str) -> Entry:
@@ -72,12 +81,13 @@ def _published_methods(categories: Sequence[str], several: bool) -> Body:
     for method in published.TABLE_1:
         only = "" if method.model else " (published only)"
         row = [Entry(f"{method.name}{DAGGER}{only}", method.name.lower(), method.reference, "published")]
+        # Below the averages measured here, which may be over other categories, the paper's do not belong.
+        row += [published_entry(None)] * 3 if several else []
+        row += _published(method.average)
         for category in categories:
             figures = method.categories.get(category)
             row += _published(figures) if figures else [published_entry(None)] * 3
-        # Below the averages measured here, which may be over other categories, the paper's do not belong.
-        row += [published_entry(None)] * 3 if several else []
-        rows.append([*row, *_published(method.average)])
+        rows.append(row)
     title = f"{DAGGER} Published figures on {published.DATASET}, not measured here"
     return Body(rows, title, published=True)
 
@@ -87,19 +97,26 @@ def auroc_readers() -> list[Reader]:
     return [reader(*IMAGE_AUROC, kind) for kind in KINDS]
 
 
-def mark_best(rows: Iterable[list[Entry]], columns: Sequence[Column]) -> list[list[Entry]]:
-    """Mark the highest value of each column of numbers, where at least two rows have one."""
+def mark_best(rows: Iterable[list[Entry]], columns: Sequence[Column], group: str | None = None) -> list[list[Entry]]:
+    """Mark the highest value of each measured column of numbers, where at least two rows have one.
+
+    Args:
+        rows: The rows.
+        columns: Their columns.
+        group: Mark only columns below this heading; all by default.
+
+    Returns:
+        The rows with the marks; an average with missing categories is never marked.
+    """
     marked = [list(row) for row in rows]
     for index, column in enumerate(columns):
-        if not column.numeric or column.published:
+        if not column.numeric or column.published or group not in (None, column.group):
             continue
-        values = [row[index].sort for row in marked if isinstance(row[index].sort, float)]
-        if len(values) < 2:
-            continue
-        for row in marked:
+        values = [value for row in marked if isinstance(value := row[index].sort, float)]
+        for row in marked if len(values) > 1 else []:
             entry = row[index]
             if entry.sort == max(values) and not entry.text.endswith(PARTIAL):
-                row[index] = Entry(entry.text, entry.sort, entry.title, "best")
+                row[index] = replace(entry, tone="best")
     return marked
 
 
@@ -138,7 +155,9 @@ def map_tables(results: Results) -> list[Table]:
     for dataset in results.datasets:
         rows = []
         for row in results.rows:
-            spreads = [row_spread(results, row, dataset, reader("maps", name, kind)) for name in names for kind in KINDS]
+            spreads = [
+                row_spread(results, row, dataset, reader("maps", name, kind)) for name in names for kind in KINDS
+            ]
             if any(spreads):
                 rows.append([row_name(results, row), *map(percent_entry, spreads)])
         if rows:
@@ -161,7 +180,9 @@ def spro_tables(results: Results) -> list[Table]:
             if any(spreads):
                 rows.append([row_name(results, row), *map(percent_entry, spreads)])
         if rows:
-            caption = f"AU-sPRO in % on {dataset}, up to each limit of the false-positive rate; average over categories."
+            caption = (
+                f"AU-sPRO in % on {dataset}, up to each limit of the false-positive rate; average over categories."
+            )
             tables.append(Table(caption, columns, [Body(mark_best(rows, columns))], spread_notes(results, rows)))
     return tables
 

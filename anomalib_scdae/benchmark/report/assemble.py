@@ -19,7 +19,13 @@ from anomalib_scdae.benchmark.report.results import Results
 Item = TypeVar("Item")
 
 #: Entries of the environment with names that do not explain themselves.
-FACTS = {"anomalib_scdae": "anomalib-scdae", "openvino": "OpenVINO", "nncf": "NNCF", "python": "Python", "torch": "PyTorch"}
+FACTS = {
+    "anomalib_scdae": "anomalib-scdae",
+    "openvino": "OpenVINO",
+    "nncf": "NNCF",
+    "python": "Python",
+    "torch": "PyTorch",
+}
 
 
 def assemble(results: Results) -> Report:
@@ -27,14 +33,14 @@ def assemble(results: Results) -> Report:
     chapters = [
         Section("accuracy", "Accuracy", items=_accuracy(results)),
         Section("maps", "Each map alone", items=map_tables(results)),
-        Section("spro", "Localisation: AU-sPRO", items=spro_tables(results)),
+        Section("spro", "AU-sPRO", items=spro_tables(results)),
         Section("metrics", "Other metrics", items=other_metrics_tables(results)),
         Section("cost", "Training and size", items=cost_tables(results)),
         Section("latency", "Latency", items=_present([latency_table(results), latency_scatter(results)])),
         Section("curves", "Learning curves", items=_present([loss_curves(results), term_curves(results)])),
         Section("gallery", "Heatmaps", items=_present([sample_gallery(results)])),
         Section("misses", "Worst misses", items=_present([miss_gallery(results)])),
-        Section("unfinished", "Failed and pending cells", items=_present([unfinished_table(results)])),
+        Section("unfinished", "Unfinished cells", items=_present([unfinished_table(results)])),
         Section("cells", "All cells", items=_present([cell_table(results)])),
     ]
     return Report(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from anomalib_scdae.benchmark.report.accuracy import row_name
-from anomalib_scdae.benchmark.report.document import NOTHING, Body, Column, Entry, Table
+from anomalib_scdae.benchmark.report.document import DASH, NOTHING, Body, Column, Entry, Table
 from anomalib_scdae.benchmark.report.formatting import duration, figure, number_entry, scaled, times
 from anomalib_scdae.benchmark.report.results import Cell, Results, finite
 from anomalib_scdae.benchmark.report.spread import middle, paired, ratio, reader
@@ -112,8 +112,8 @@ def latency_table(results: Results) -> Table | None:
     for name in formats:
         columns += [Column(label, FORMATS[name]) for label in ("ms", "images/s", "ratio")]
     about = (
-        f"Milliseconds: median (quartiles). Ratio: latency divided by that of {results.baseline or 'the baseline'}, timed "
-        "in turn with it, so that a machine's drift hits both; compare by it rather than by milliseconds."
+        f"Milliseconds: median (quartiles). Ratio: latency divided by that of {results.baseline or 'the baseline'}, "
+        "timed in turn with it, so that a machine's drift hits both; compare by it rather than by milliseconds."
     )
     caption = "Latency and throughput at batch size 1: medians over the cells that were timed."
     return Table(caption, columns, [Body(rows)], [about, *notes])
@@ -139,4 +139,4 @@ def _format_entries(cells: list[Cell], name: str, failed: bool) -> list[Entry]:
 
 def _range(quartiles: list[float | None]) -> str:
     low, high = map(finite, quartiles)
-    return "" if low is None or high is None else f" ({figure(low)}–{figure(high)})"
+    return "" if low is None or high is None else f" ({figure(low)}{DASH}{figure(high)})"

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-MISSING = "–"
+DASH = "\N{EN DASH}"
+
+MISSING = DASH
 
 #: Marks every figure that comes from the paper.
 DAGGER = "†"

@@ -5,6 +5,7 @@ from anomalib_scdae.benchmark.report.document import DAGGER, MISSING, NOTHING, E
 from anomalib_scdae.benchmark.report.spread import Spread
 
 MINUS = "\N{MINUS SIGN}"
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 #: Marks an average in which categories are missing.
 PARTIAL = "*"
@@ -43,8 +44,8 @@ def duration(seconds: float) -> str:
 
 
 def times(value: float) -> str:
-    """Give a ratio, e.g. ``×1.12``."""
-    return f"×{figure(value)}"
+    """Give a ratio, with a multiplication sign before it."""
+    return f"{TIMES}{figure(value)}"
 
 
 def explain(spread: Spread) -> str:

@@ -37,13 +37,12 @@ def key_figures(results: Results) -> list[KeyFigure]:
         if any(spreads):
             for name, spread in zip(KINDS.values(), spreads, strict=True):
                 if spread is not None:
-                    tone = {1: "good", -1: "bad"}.get(_direction(spread), "")
+                    tone = "" if _within_chance(spread) else {1: "good", -1: "bad"}.get(_direction(spread), "")
                     value = points_entry(spread).text
                     figures.append(KeyFigure(f"{name} AUROC, points", value, f"{dataset}: {explain(spread)}", tone))
             break
-    for name, value in latency_ratios(results).items():
-        figures.append(KeyFigure("latency ratio", times(value), f"{FORMATS[name]}, batch size 1"))
-        break
+    for form, value in list(latency_ratios(results).items())[:1]:
+        figures.append(KeyFigure("latency ratio", times(value), f"{FORMATS[form]}, batch size 1"))
     done = sum(cell.finished for cell in results.cells)
     figures.append(KeyFigure("cells finished", f"{done} / {len(results.cells)}", progress_sentence(results)))
     return figures
@@ -69,19 +68,21 @@ def _dataset_sentences(results: Results, dataset: str) -> list[str]:
     known = [(name, spread) for name, spread in zip(NAMES, spreads, strict=True) if spread is not None]
     if not known:
         return []
-    own = [spread_over_seeds((first for first, _ in pairs), read) for read in auroc_readers()]
-    theirs = [spread_over_seeds((second for _, second in pairs), read) for read in auroc_readers()]
+    readers = [read for read, spread in zip(auroc_readers(), spreads, strict=True) if spread is not None]
+    kinds = [kind for kind, spread in zip(KINDS.values(), spreads, strict=True) if spread is not None]
+    own = [spread_over_seeds((first for first, _ in pairs), read) for read in readers]
+    theirs = [spread_over_seeds((second for _, second in pairs), read) for read in readers]
     sentence = (
-        f"On {dataset} ({_scope(results, dataset, known[0][1])}), {results.headline} reaches {_triple(own)} % "
-        f"(logical / structural / mean image AUROC) against {_triple(theirs)} % of {results.baseline}: a difference of "
-        f"{' / '.join(points_entry(spread).text for spread in spreads)} percentage points."
+        f"On {dataset} ({_scope(results, dataset, known[0][1])}), {results.headline} reaches {_percents(own)} % "
+        f"({' / '.join(kinds)} image AUROC) against {_percents(theirs)} % of {results.baseline}: a difference of "
+        f"{' / '.join(points_entry(spread).text for _, spread in known)} percentage points."
     )
     parts = [sentence, _verdict(results, known), _by_category(results, dataset), _weight([s for _, s in known])]
     return [" ".join(part for part in parts if part)]
 
 
-def _triple(spreads: list[Spread | None]) -> str:
-    return " / ".join("–" if spread is None else f"{100 * spread.mean:.1f}" for spread in spreads)
+def _percents(spreads: list[Spread | None]) -> str:
+    return " / ".join(f"{100 * spread.mean:.1f}" for spread in spreads if spread is not None)
 
 
 def _scope(results: Results, dataset: str, spread: Spread) -> str:
@@ -122,11 +123,15 @@ def _by_category(results: Results, dataset: str) -> str:
     return f"By the mean it is ahead in {better} of {total} categories{'; behind in ' * bool(worse)}{', '.join(worse)}."
 
 
+def _within_chance(spread: Spread) -> bool:
+    return spread.deviation is None or abs(spread.mean) <= spread.deviation
+
+
 def _weight(spreads: list[Spread]) -> str:
     """Say how far the differences can be trusted."""
     if all(spread.seeds < 2 for spread in spreads):
         return "With fewer than two seeds, chance cannot be told from difference."
-    within = [s for s in spreads if s.deviation is not None and abs(s.mean) <= s.deviation]
+    within = [spread for spread in spreads if _within_chance(spread)]
     if len(within) == len(spreads):
         return "All of it lies within the spread over seeds: too little to call a difference."
     return "Part of it lies within the spread over seeds." if within else ""
@@ -147,7 +152,6 @@ def _paper_sentence(results: Results) -> list[str]:
     kinds = ("logical", "structural", "mean")
     points = [signed(round(getattr(own, kind) - getattr(other, kind), 1)) for kind in kinds]
     return [f"The paper reports {' / '.join(points)} points on {DATASET}{DAGGER}, which was not measured here."]
-
 
 
 def _paper_average(results: Results, row: str) -> PublishedFigures | None:

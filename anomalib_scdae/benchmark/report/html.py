@@ -5,7 +5,6 @@ from itertools import groupby
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
-from markupsafe import Markup
 
 from anomalib_scdae.benchmark.report.document import Charts, Column, Gallery, Report, Table
 from anomalib_scdae.benchmark.report.pictures import embed
@@ -22,14 +21,16 @@ def to_html(report: Report) -> str:
     environment.filters["header_groups"] = header_groups
     environment.filters["by_group"] = lambda pictures: _grouped(pictures, "group")
     environment.filters["by_row"] = lambda pictures: _grouped(pictures, "row")
-    pictures = [p for section in report.sections for item in section.items if isinstance(item, Gallery) for p in item.pictures]
+    pictures = [
+        p for section in report.sections for item in section.items if isinstance(item, Gallery) for p in item.pictures
+    ]
     load = environment.loader.get_source  # type: ignore[union-attr]
     return environment.get_template("report.html.jinja").render(
         report=report,
         images=embed(pictures),
         left_out=LEFT_OUT,
-        style=Markup(load(environment, "report.css")[0]),
-        script=Markup(load(environment, "report.js")[0]),
+        style=load(environment, "report.css")[0],
+        script=load(environment, "report.js")[0],
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from urllib.parse import quote
 
-from anomalib_scdae.benchmark.report.document import Body, Charts, Column, Entry, Gallery, Report, Table
+from anomalib_scdae.benchmark.report.document import MISSING, Body, Charts, Column, Entry, Gallery, Report, Table
 from anomalib_scdae.benchmark.report.pictures import compact
 
 #: What Markdown (GitHub's) would take as markup anywhere in a line.
@@ -69,7 +69,7 @@ def _heading(columns: Sequence[Column]) -> str:
 
 def _merged(entries: Sequence[Entry]) -> str:
     texts = [_styled(entry) for entry in entries]
-    return texts[0] if len(set(texts)) == 1 and texts[0] == "–" else " / ".join(texts)
+    return texts[0] if len(set(texts)) == 1 and texts[0] == MISSING else " / ".join(texts)
 
 
 def _styled(entry: Entry) -> str:

@@ -27,7 +27,9 @@ def sample_gallery(results: Results) -> Gallery | None:
 
 def miss_gallery(results: Results) -> Gallery | None:
     """Give the worst misses of the first seed of every row and category; ``None`` if there are none."""
-    caption = "Good images with the highest scores and anomalous ones with the lowest, of the first seed of every method."
+    caption = (
+        "Good images with the highest scores and anomalous ones with the lowest, of the first seed of every method."
+    )
     return _gallery(results, "miss", caption)
 
 

@@ -26,14 +26,20 @@ def unfinished_table(results: Results) -> Table | None:
     """List the failed and pending cells with their errors; ``None`` if there are none."""
     cells = sorted((cell for cell in results.cells if not cell.finished), key=lambda cell: cell.status)
     rows = [
-        [*_place(cell), Entry(cell.status, cell.status, tone=cell.status), Entry(cell.text("error"), cell.text("error"))]
+        [
+            *_place(cell),
+            Entry(cell.status, cell.status, tone=cell.status),
+            Entry(cell.text("error"), cell.text("error")),
+        ]
         for cell in cells
     ]
     if not rows:
         return None
     columns = [*WHERE, Column("Seed"), Column("Status", numeric=False), Column("Error", numeric=False)]
-    note = "A pending cell has not run yet; running the same command again goes on with these and leaves finished cells."
-    return Table("Cells that have no result.", columns, [Body(rows)], [note])
+    note = (
+        "A pending cell has not run yet; running the same command again goes on with these and leaves finished cells."
+    )
+    return Table("Failed and pending cells.", columns, [Body(rows)], [note])
 
 
 def cell_table(results: Results) -> Table | None:

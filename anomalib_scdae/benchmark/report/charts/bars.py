@@ -12,7 +12,7 @@ from anomalib_scdae.benchmark.report.spread import Spread, reader, row_spread
 #: AUROC of a score that knows nothing, in percent; bars start there, since their length is then what was learnt.
 CHANCE = 50.0
 
-WIDTH, LEFT, RIGHT, TOP, BAR, NAME, GAP = 340.0, 4.0, 44.0, 4.0, 9.0, 16.0, 9.0
+WIDTH, LEFT, RIGHT, TOP, BAR, NAME, GAP = 340.0, 4.0, 44.0, 4.0, 10.0, 17.0, 10.0
 
 Row = tuple[str, Sequence[Spread | None]]
 
@@ -47,7 +47,7 @@ def _draw(title: str, rows: Sequence[Row]) -> str:
     values = [100 * v for _, spreads in rows for s in spreads if s for v in (s.mean, *s.by_seed.values())]
     ticks = round_ticks(min(CHANCE, *values), 100.0, 6)
     bars = sum(sum(spread is not None for spread in spreads) for _, spreads in rows)
-    height = TOP + len(rows) * (NAME + GAP) + bars * (BAR + 2) + 20
+    height = TOP + len(rows) * (NAME + GAP) + bars * (BAR + 2.5) + 20
     drawing = Drawing(WIDTH, height, f"Bar chart, image AUROC, {title}")
 
     def x(value: float) -> float:
@@ -63,14 +63,12 @@ def _draw(title: str, rows: Sequence[Row]) -> str:
         for index, (kind, spread) in enumerate(zip(KINDS.values(), spreads, strict=True)):
             if spread is not None:
                 _bar(drawing, x, y, index, spread, f"{row}, {kind}")
-                y += BAR + 2
+                y += BAR + 2.5
         y += GAP
     return drawing.finish()
 
 
-def _bar(
-    drawing: Drawing, x: Callable[[float], float], y: float, index: int, spread: Spread, label: str
-) -> None:
+def _bar(drawing: Drawing, x: Callable[[float], float], y: float, index: int, spread: Spread, label: str) -> None:
     mean, deviation = 100 * spread.mean, 100 * (spread.deviation or 0.0)
     spread_text = f" ± {deviation:.1f}" if spread.deviation is not None else ""
     tooltip = f"{label}: {mean:.1f}{spread_text} % ({explain(spread)})"

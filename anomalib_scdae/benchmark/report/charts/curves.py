@@ -34,8 +34,8 @@ def loss_curves(results: Results) -> Charts | None:
     if not charts:
         return None
     caption = (
-        "Training loss, one line per seed. Losses of different methods have different terms, so compare a line's course "
-        "and not its height with other methods'."
+        "Training loss, one line per seed. Losses of different methods have different terms, so compare the course of "
+        "the lines and not their height."
     )
     legend = [(row, i) for i, row in enumerate(results.rows) if any(_curve(cell, "loss") for cell in results.of(row))]
     return Charts(caption, charts, legend)
