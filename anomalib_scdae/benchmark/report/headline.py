@@ -41,8 +41,8 @@ def key_figures(results: Results) -> list[KeyFigure]:
                     value = points_entry(spread).text
                     figures.append(KeyFigure(f"{name} AUROC, points", value, f"{dataset}: {explain(spread)}", tone))
             break
-    for form, value in list(latency_ratios(results).items())[:1]:
-        figures.append(KeyFigure("latency ratio", times(value), f"{FORMATS[form]}, batch size 1"))
+    for form, ratio in list(latency_ratios(results).items())[:1]:
+        figures.append(KeyFigure("latency ratio", times(ratio), f"{FORMATS[form]}, batch size 1"))
     done = sum(cell.finished for cell in results.cells)
     figures.append(KeyFigure("cells finished", f"{done} / {len(results.cells)}", progress_sentence(results)))
     return figures

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report as one HTML page that carries its style, script, drawings and pictures itself."""
 
+from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
@@ -24,13 +25,13 @@ def to_html(report: Report) -> str:
     pictures = [
         p for section in report.sections for item in section.items if isinstance(item, Gallery) for p in item.pictures
     ]
-    load = environment.loader.get_source  # type: ignore[union-attr]
+    templates = files(__package__) / "templates"
     return environment.get_template("report.html.jinja").render(
         report=report,
         images=embed(pictures),
         left_out=LEFT_OUT,
-        style=load(environment, "report.css")[0],
-        script=load(environment, "report.js")[0],
+        style=(templates / "report.css").read_text(encoding="utf-8"),
+        script=(templates / "report.js").read_text(encoding="utf-8"),
     )
 
 

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the report says, against the figures it was made from."""
+
+import json
+import math
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anomalib_scdae.benchmark.report import write_report
+from anomalib_scdae.benchmark.report.ablation import ablation_tables
+from anomalib_scdae.benchmark.report.accuracy import map_tables, method_tables, spro_tables
+from anomalib_scdae.benchmark.report.assemble import assemble
+from anomalib_scdae.benchmark.report.cost import cost_tables, latency_table
+from anomalib_scdae.benchmark.report.document import MISSING, Table
+from anomalib_scdae.benchmark.report.formatting import signed
+from anomalib_scdae.benchmark.report.headline import key_figures, summarise
+from anomalib_scdae.benchmark.report.markdown import escape, to_markdown
+from anomalib_scdae.benchmark.report.results import Cell, Results, read_results
+from anomalib_scdae.errors import UserError
+from tests.benchmark.report_data import KINDS, LIMITS, MAPS, make_ablation, make_cell, make_results, write
+
+
+def results_of(record: dict[str, Any]) -> Results:
+    cells = tuple(map(Cell, record["cells"]))
+    return Results(Path("nowhere"), {k: v for k, v in record.items() if k != "cells"}, cells)
+
+
+def column(table: Table, group: str, label: str) -> int:
+    return next(i for i, c in enumerate(table.columns) if (c.group, c.label) == (group, label))
+
+
+def line(table: Table, name: str) -> list[Any]:
+    return next(list(row) for body in table.bodies for row in body.rows if row[0].text == name)
+
+
+def values(record: dict[str, Any], row: str, dataset: str, kind: str) -> dict[tuple[str, int], float]:
+    return {
+        (cell["category"], cell["seed"]): cell["accuracy"]["image_auroc"][kind]
+        for cell in record["cells"]
+        if cell["status"] == "finished" and (cell["row"], cell["dataset"]) == (row, dataset)
+    }
+
+
+def test_category_and_average_are_those_of_the_cells() -> None:
+    record = make_results()
+    table = method_tables(results_of(record), beside_paper=True)[0]
+    for label, kind in zip(("logical", "structural", "mean"), KINDS, strict=True):
+        found = values(record, "SCDAE", "SyntheticLOCO", kind)
+        pushpins = [100 * found["pushpins", seed] for seed in range(2)]
+        entry = line(table, "SCDAE")[column(table, "pushpins", label)]
+        assert entry.text == f"{fmean(pushpins):.1f} ± {stdev(pushpins):.1f}"
+        seeds = [100 * fmean(v for (_, s), v in found.items() if s == seed) for seed in range(2)]
+        entry = line(table, "SCDAE")[column(table, "average", label)]
+        assert entry.text == f"{fmean(seeds):.1f} ± {stdev(seeds):.1f}"
+
+
+def test_failed_seed_is_left_out_of_the_average_so_that_all_seeds_have_the_same_categories() -> None:
+    record = make_results()
+    name = "Padim <b>|x|</b>"
+    table = method_tables(results_of(record), beside_paper=True)[0]
+    found = values(record, name, "SyntheticLOCO", "mean")
+    assert ("breakfast_box", 1) not in found
+    only = 100 * fmean(value for (_, seed), value in found.items() if seed == 0)
+    assert line(table, name)[column(table, "average", "mean")].text == f"{only:.1f}"
+
+
+def test_average_over_fewer_categories_is_marked_and_never_best() -> None:
+    record = make_results()
+    for cell in record["cells"]:
+        if cell["row"] == "Stfpm" and cell["dataset"] == "SyntheticLOCO":
+            if cell["category"] == "pushpins":
+                cell["accuracy"]["image_auroc"] = dict.fromkeys(KINDS, 1.0)
+            else:
+                cell["status"] = "pending"
+    table = method_tables(results_of(record), beside_paper=False)[0]
+    entry = line(table, "Stfpm")[column(table, "average", "mean")]
+    assert entry.text == "100.0 ± 0.0*"
+    assert entry.tone != "best"
+    assert any(note.startswith("*") for note in table.notes)
+    assert line(table, "Stfpm")[column(table, "pushpins", "mean")].tone == "best"
+
+
+def test_paper_stands_beside_only_where_categories_are_the_papers_and_is_marked() -> None:
+    loco, tile = method_tables(results_of(make_results()), beside_paper=True)
+    assert len(tile.bodies) == 1
+    assert not any(c.published for c in tile.columns)
+    own = line(loco, "SCDAE")[column(loco, "paper's average†", "logical")]
+    assert (own.text, own.tone) == ("89.4†", "published")
+    only = line(loco, "GCAD† (published only)")
+    assert only[column(loco, "paper's average†", "mean")].text == "83.4†"
+    assert only[column(loco, "pushpins", "logical")].text == "97.5†"
+    # A paper's figure never stands in a measured average, and never without its mark.
+    assert only[column(loco, "average", "mean")].text == MISSING
+    published = [entry for row in loco.bodies[1].rows for entry in row]
+    assert loco.bodies[1].published
+    assert all(entry.text == MISSING or "†" in entry.text for entry in published)
+    assert not any("±" in entry.text or entry.tone == "best" for entry in published)
+    assert any("NOT measured on the data of this report" in note for note in loco.notes)
+
+
+def test_ablation_prints_every_experiment_with_differences_beside_the_papers() -> None:
+    record = make_ablation()
+    second, third = ablation_tables(results_of(record))
+    names = [[row[0].text for row in table.bodies[0].rows] for table in (second, third)]
+    assert names[0] == ["1 (baseline)", *map(str, range(2, 8)), "Fig. 8, series"]
+    assert names[1] == ["1 (baseline)", "8", "7", "9", "10", "11 (SCDAE)"]
+    row = line(third, "11 (SCDAE)")
+    assert row[column(third, "paper†", "logical")].text == "89.4†"
+    assert row[column(third, "paper† Δ to exp. 1", "logical")].text == "+2.7†"
+    assert row[column(third, "paper† Δ to exp. 1", "mean")].text == "+1.7†"
+    own = values(record, "Experiment 11", "SyntheticLOCO", "mean")
+    reference = values(record, "Experiment 1", "SyntheticLOCO", "mean")
+    points = [100 * (own[key] - reference[key]) for key in own]
+    text = f"{signed(fmean(points))} ± {stdev(points):.1f}"
+    assert row[column(third, "measured Δ to exp. 1", "mean")].text == text
+    assert [entry.text for entry in row[1:4]] == ["✓", "✓", "✓"]
+    assert [entry.text for entry in line(second, "6")[1:4]] == ["✓", "", "✓"]
+
+
+def test_ablation_that_is_not_run_yet_keeps_its_line() -> None:
+    record = make_ablation()
+    record["cells"] = [cell for cell in record["cells"] if cell["experiment"] in {"2", "11"}]
+    second, third = ablation_tables(results_of(record))
+    assert len(second.bodies[0].rows) == 7
+    assert line(second, "5")[column(second, "measured here", "mean")].text == MISSING
+    assert line(second, "5")[column(second, "paper†", "mean")].text == "91.3†"
+    # Without experiment 1 there is nothing to take a difference to.
+    assert line(third, "11 (SCDAE)")[column(third, "measured Δ to exp. 1", "mean")].text == MISSING
+
+
+def test_every_map_and_limit_has_its_columns() -> None:
+    results = results_of(make_results())
+    assert [c.group for c in map_tables(results)[0].columns[1::3]] == list(MAPS)
+    assert [c.group for c in spro_tables(results)[0].columns[1::3]] == [f"FPR ≤ {limit}" for limit in LIMITS]
+
+
+def test_costs_carry_the_ratio_to_the_baseline() -> None:
+    record = make_results()
+    for cell in record["cells"]:
+        if cell["row"] == "SCDAE":
+            cell["size"]["parameters"] = 12_090_000
+            cell["training"]["peak_memory_mib"] = 3000.0
+    training, size = cost_tables(results_of(record))
+    assert line(size, "SCDAE")[1].text == "12.1 M (×1.50)"
+    assert line(size, "EfficientAd (mended)")[1].text == "8.06 M"
+    assert line(training, "SCDAE")[column(training, "training", "peak memory, MiB")].text == "3,000 (×2.00)"
+
+
+def test_latency_says_ratio_and_failure() -> None:
+    table = latency_table(results_of(make_results()))
+    assert table is not None
+    assert line(table, "SCDAE")[column(table, "OpenVINO FP32", "ratio")].text.startswith("×1.20 (1.16")
+    assert line(table, "Stfpm")[column(table, "OpenVINO INT8", "ms")].text == "failed"
+    assert "Stfpm, OpenVINO INT8: Calibration needs <300> images." in table.notes
+
+
+def test_no_latency_leaves_out_its_chapter_and_says_so() -> None:
+    record = make_results()
+    for cell in record["cells"]:
+        cell.pop("latency", None)
+    report = assemble(results_of(record))
+    assert "latency" not in {section.key for section in report.sections}
+    assert "Latency was not measured yet." in report.summary
+
+
+def pair_of_cells(*points: tuple[float, float]) -> Results:
+    """Give a benchmark of one category, in which SCDAE and the baseline have these mean AUROC, one pair a seed."""
+    cells = []
+    for seed, pair in enumerate(points):
+        for row, value in zip(("SCDAE", "EfficientAd (mended)"), pair, strict=True):
+            cell = make_cell(row, row.split()[0], "SyntheticLOCO", "pushpins", seed)
+            cell["accuracy"]["image_auroc"] = dict.fromkeys(KINDS, value)
+            cells.append(cell)
+    return results_of(make_results() | {"cells": cells})
+
+
+@pytest.mark.parametrize(
+    ("points", "said", "tone"),
+    [
+        ([(0.9, 0.8), (0.92, 0.81)], "SCDAE is ahead on logical anomalies, structural anomalies and their mean.", "good"),
+        ([(0.8, 0.9), (0.81, 0.92)], "SCDAE is behind on logical anomalies, structural anomalies and their mean.", "bad"),
+        ([(0.8, 0.8), (0.9, 0.9)], "SCDAE is level on logical anomalies, structural anomalies and their mean.", ""),
+        ([(0.9, 0.8)], "With fewer than two seeds, chance cannot be told from difference.", ""),
+        ([(0.9, 0.8), (0.8, 0.88)], "All of it lies within the spread over seeds: too little to call a difference.", ""),
+    ],
+)  # fmt: skip
+def test_headline_says_what_the_figures_say(points: list[tuple[float, float]], said: str, tone: str) -> None:
+    results = pair_of_cells(*points)
+    assert said in summarise(results)[0]
+    assert key_figures(results)[0].tone == tone
+    mean = 100 * fmean(own - other for own, other in points)
+    assert f"a difference of {signed(mean)}" in summarise(results)[0]
+
+
+def test_headline_compares_only_cells_that_both_have() -> None:
+    record = make_results()
+    record["cells"] = [c for c in record["cells"] if c["row"] == "SCDAE" or c["category"] == "magnetic_tile"]
+    sentences = summarise(results_of(record))
+    assert sentences[0].startswith("On MVTecLOCO (magnetic_tile, 2 seeds), SCDAE reaches")
+    assert "logical" not in sentences[0].split(" is ")[1]
+
+
+def test_headline_without_a_pair_says_too_little() -> None:
+    record = make_results()
+    record["cells"] = [cell for cell in record["cells"] if cell["row"] == "SCDAE"]
+    assert summarise(results_of(record))[0].startswith("Too little to say yet")
+
+
+def test_markdown_has_every_table_every_error_and_links_to_pictures(tmp_path: Path) -> None:
+    write(tmp_path, make_results(tmp_path))
+    write_report(tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    report = assemble(read_results(tmp_path))
+    for section in report.sections:
+        assert f"## {section.title}" in text or section.key == "curves"
+        for table in (item for item in section.items if isinstance(item, Table)):
+            assert escape(table.caption) in text
+    tables = [part for part in text.split("\n\n") if part.startswith("|")]
+    assert len(tables) == sum(isinstance(item, Table) for section in report.sections for item in section.items)
+    for table in tables:
+        assert len({row.replace(r"\|", "").count("|") for row in table.splitlines()}) == 1
+    assert r"not enough memory for \<script\>alert('x')\</script\> \| \`code\` \& more" in text
+    links = [part.split(")")[0] for part in text.split("](")[1:]]
+    assert links
+    assert all((tmp_path / link).is_file() for link in links)
+
+
+def test_report_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    write(tmp_path, make_results())
+    write_report(tmp_path)
+    before = (tmp_path / "report.html").read_text(encoding="utf-8")
+    (tmp_path / "results.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match="not valid JSON"):
+        write_report(tmp_path)
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.md", "results.json"]
+
+
+def test_missing_results_are_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"Cannot read .*results\.json"):
+        write_report(tmp_path)
+    (tmp_path / "results.json").write_text("[1]", encoding="utf-8")
+    with pytest.raises(UserError, match="needs a list of cells"):
+        write_report(tmp_path)
+
+
+def test_pictures_outside_the_folder_are_not_embedded(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    record = make_results(folder)
+    secret = tmp_path / "secret.png"
+    secret.write_bytes((folder / record["cells"][0]["gallery"][0]["file"]).read_bytes())
+    record["cells"] = record["cells"][:1]
+    record["cells"][0]["gallery"] = [
+        {"file": name, "kind": "sample"} for name in ("../secret.png", str(secret), "no.png")
+    ]
+    write(folder, record)
+    write_report(folder)
+    assert "3 pictures are listed but not there." in (folder / "report.md").read_text(encoding="utf-8")
+    assert "data:image/webp" not in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def prune(value: Any, keep: Any) -> Any:
+    """Give ``value`` with whatever ``keep`` refuses taken away or made ``None``, at any depth."""
+    if isinstance(value, dict):
+        choices = {key: keep() for key in value}
+        return {k: None if choices[k] == 1 else prune(v, keep) for k, v in value.items() if choices[k] != 0}
+    return value
+
+
+@settings(max_examples=25)
+@given(st.data())
+def test_any_subset_of_the_fields_makes_a_report(data: st.DataObject) -> None:
+    record = make_results()
+    cells = [make_cell(row, row, "SyntheticLOCO", "pushpins", 0) for row in ("SCDAE", "EfficientAd (mended)")]
+    for cell in cells:
+        cell["curve"] = cell["curve"][:2]
+    kept = st.sampled_from([0, 1, *[2] * 12])
+    pruned = prune(record | {"cells": None}, lambda: data.draw(kept))
+    pruned["cells"] = [prune(cell, lambda: data.draw(kept)) for cell in cells]
+    pruned["layout"] = data.draw(st.sampled_from(["methods", "ablation", None]))
+    text = to_markdown(assemble(results_of(json.loads(json.dumps(pruned)))))
+    assert "nan" not in text.lower()
+
+
+def test_nan_is_no_figure() -> None:
+    assert Cell({"a": math.nan}).number("a") is None
+    assert Cell({"a": True}).number("a") is None
+    assert Cell({"a": {"b": 2}}).number("a", "b") == 2.0
