@@ -13,6 +13,9 @@ MODELS = ("SCDAE", "EfficientAd", "EfficientAd", "Stfpm", "Padim")
 KINDS = ("logical_anomalies", "structural_anomalies", "mean")
 MAPS = ("local", "srm", "crm", "combined")
 LIMITS = ("0.01", "0.05", "0.1", "0.3", "1.0")
+#: Pictures are 28 x 6 times as many pixels; 48 makes them as large as real ones.
+SCALE = 4
+
 FORMATS = ("torch_fp32", "openvino_fp32", "openvino_fp16", "openvino_int8")
 
 
@@ -81,7 +84,7 @@ def make_picture(folder: Path, name: str, index: int, rng: random.Random) -> dic
     path = folder / "cells" / name / "gallery" / f"{index:03}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = Image.frombytes("RGB", (28, 6), rng.randbytes(28 * 6 * 3))
-    noise.resize((1344, 288), Image.Resampling.BICUBIC).save(path)
+    noise.resize((28 * SCALE, 6 * SCALE), Image.Resampling.BICUBIC).save(path)
     kind = KINDS[index % 2]
     return {
         "file": path.relative_to(folder).as_posix(), "caption": f"{kind}/{index:03}", "anomaly_type": kind,

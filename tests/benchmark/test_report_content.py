@@ -17,7 +17,7 @@ from anomalib_scdae.benchmark.report.accuracy import map_tables, method_tables, 
 from anomalib_scdae.benchmark.report.assemble import assemble
 from anomalib_scdae.benchmark.report.cost import cost_tables, latency_table
 from anomalib_scdae.benchmark.report.document import MISSING, Table
-from anomalib_scdae.benchmark.report.formatting import signed
+from anomalib_scdae.benchmark.report.formatting import TIMES, signed
 from anomalib_scdae.benchmark.report.headline import key_figures, summarise
 from anomalib_scdae.benchmark.report.markdown import escape, to_markdown
 from anomalib_scdae.benchmark.report.results import Cell, Results, read_results
@@ -146,15 +146,15 @@ def test_costs_carry_the_ratio_to_the_baseline() -> None:
             cell["size"]["parameters"] = 12_090_000
             cell["training"]["peak_memory_mib"] = 3000.0
     training, size = cost_tables(results_of(record))
-    assert line(size, "SCDAE")[1].text == "12.1 M (×1.50)"
+    assert line(size, "SCDAE")[1].text == f"12.1 M ({TIMES}1.50)"
     assert line(size, "EfficientAd (mended)")[1].text == "8.06 M"
-    assert line(training, "SCDAE")[column(training, "training", "peak memory, MiB")].text == "3,000 (×2.00)"
+    assert line(training, "SCDAE")[column(training, "training", "peak memory, MiB")].text == f"3,000 ({TIMES}2.00)"
 
 
 def test_latency_says_ratio_and_failure() -> None:
     table = latency_table(results_of(make_results()))
     assert table is not None
-    assert line(table, "SCDAE")[column(table, "OpenVINO FP32", "ratio")].text.startswith("×1.20 (1.16")
+    assert line(table, "SCDAE")[column(table, "OpenVINO FP32", "ratio")].text.startswith(f"{TIMES}1.20 (1.16")
     assert line(table, "Stfpm")[column(table, "OpenVINO INT8", "ms")].text == "failed"
     assert "Stfpm, OpenVINO INT8: Calibration needs <300> images." in table.notes
 
@@ -182,13 +182,13 @@ def pair_of_cells(*points: tuple[float, float]) -> Results:
 @pytest.mark.parametrize(
     ("points", "said", "tone"),
     [
-        ([(0.9, 0.8), (0.92, 0.81)], "SCDAE is ahead on logical anomalies, structural anomalies and their mean.", "good"),
-        ([(0.8, 0.9), (0.81, 0.92)], "SCDAE is behind on logical anomalies, structural anomalies and their mean.", "bad"),
-        ([(0.8, 0.8), (0.9, 0.9)], "SCDAE is level on logical anomalies, structural anomalies and their mean.", ""),
+        ([(0.9, 0.8), (0.92, 0.81)], "ahead on logical anomalies, structural anomalies and their mean.", "good"),
+        ([(0.8, 0.9), (0.81, 0.92)], "behind on logical anomalies, structural anomalies and their mean.", "bad"),
+        ([(0.8, 0.8), (0.9, 0.9)], "level on logical anomalies, structural anomalies and their mean.", ""),
         ([(0.9, 0.8)], "With fewer than two seeds, chance cannot be told from difference.", ""),
-        ([(0.9, 0.8), (0.8, 0.88)], "All of it lies within the spread over seeds: too little to call a difference.", ""),
+        ([(0.9, 0.8), (0.8, 0.88)], "within the spread over seeds: too little to call a difference.", ""),
     ],
-)  # fmt: skip
+)
 def test_headline_says_what_the_figures_say(points: list[tuple[float, float]], said: str, tone: str) -> None:
     results = pair_of_cells(*points)
     assert said in summarise(results)[0]

@@ -123,7 +123,7 @@ def test_bars_are_as_long_as_the_figures(folder: Path) -> None:
     assert len(charts.charts) == 1 + 3 + 1
     pushpins = next(chart for chart in charts.charts if chart.title.endswith("pushpins"))
     root = ET.fromstring(pushpins.svg)
-    bars = [element for element in root.iter("rect")]
+    bars = list(root.iter("rect"))
     assert len(bars) == 3 * len(METHODS)
     expected = [
         100 * fmean(cell.number("accuracy", "image_auroc", kind) or 0.0 for cell in results.of(row, None, "pushpins"))
@@ -140,7 +140,7 @@ def test_scatter_has_a_point_for_each_timed_method_in_order(folder: Path) -> Non
     charts = latency_scatter(read_results(folder))
     assert charts is not None
     root = ET.fromstring(charts.charts[0].svg)
-    points = [element for element in root.iter("circle")]
+    points = list(root.iter("circle"))
     assert len(points) == len(METHODS)
     shown = {(t.text or "").split(":")[0]: float(p.get("cx", "")) for p in points for t in p.iter("title")}
     assert shown["EfficientAd (mended)"] < shown["SCDAE"] < shown["Stfpm"] < shown["Padim <b>|x|</b>"]
@@ -215,8 +215,10 @@ def test_browser_opens_the_page_without_errors_or_requests(browser: Chromium, fo
     browser.open(address, 1280)
     assert browser.evaluate("document.title") == "SCDAE & <EfficientAD> side by side"
     browser.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
-    loaded = "Promise.all([...document.images].map((i) => i.decode())).then(() => document.images.length)"
-    assert browser.evaluate(loaded) == 4 * 19
+    browser.evaluate("[...document.images].forEach((image) => { image.loading = 'eager'; })")
+    assert (
+        browser.evaluate("Promise.all([...document.images].map((i) => i.decode())).then((all) => all.length)") == 4 * 19
+    )
     assert browser.complaints() == []
     assert browser.requests() == [address]
     rows = "[...document.querySelectorAll('#cells tbody tr')].map((row) => row.cells[0].title)"

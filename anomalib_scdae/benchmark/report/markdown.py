@@ -22,6 +22,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"# {escape(report.title)}"
     for sentence in report.summary:
         yield from ("", escape(sentence))
+    yield from ("", "The charts and all pictures are in [report.html](report.html), one file that needs no network.")
     yield from ("", "## How it was made", "")
     if report.command:
         yield from (*_code(report.command), "")
