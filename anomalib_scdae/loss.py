@@ -64,15 +64,27 @@ class SCDAELoss(nn.Module):
             it has a weight, ``cosine_k``, already weighted. Scalars.
         """
         with torch.autocast(teacher.device.type, enabled=False):
-            terms = {
+            return {
                 "hard": hard_loss(teacher, student),
-                "penalty": student_penalty.float().square().mean(),
+                "penalty": penalty_loss(student_penalty),
+                **self.autoencoder_terms(teacher_augmented, student_augmented, outputs, fused),
             }
+
+    def autoencoder_terms(
+        self,
+        teacher_augmented: torch.Tensor,
+        student_augmented: torch.Tensor,
+        outputs: Sequence[torch.Tensor],
+        fused: Sequence[torch.Tensor],
+    ) -> dict[str, torch.Tensor]:
+        """Compute the terms of the branches alone; the arguments are those of :meth:`forward`."""
+        terms = {}
+        with torch.autocast(teacher_augmented.device.type, enabled=False):
             for k, (output, fused_output) in enumerate(zip(outputs, fused, strict=True), start=1):
                 terms[f"ta_{k}"] = F.mse_loss(output.float(), teacher_augmented.float())
                 terms[f"sa_{k}"] = F.mse_loss(fused_output.float(), student_augmented.float())
                 if self.cosine_weight:
-                    weight = self.cosine_weight / (teacher.shape[1] if self.cosine_scale == "norm" else 1)
+                    weight = self.cosine_weight / (output.shape[1] if self.cosine_scale == "norm" else 1)
                     terms[f"cosine_{k}"] = weight * cosine_loss(fused_output, student_augmented)
         return terms
 
@@ -86,14 +98,25 @@ def hard_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
     return distances.topk(hard_count(distances.shape[1]), dim=1, sorted=False).values.mean()
 
 
+def penalty_loss(student: torch.Tensor) -> torch.Tensor:
+    """Mean of the squared features of natural images (equation 12)."""
+    return student.float().square().mean()
+
+
 def hard_count(elements: int) -> int:
     """Return how many of an image's ``elements`` distances lie at or above their interpolated 0.999 quantile.
 
     This is the number that EfficientAD keeps, found without sorting: the quantile lies at rank ``0.999 (n - 1)``, and
     the rank is rounded as ``torch.quantile`` rounds it, in float32.
     """
-    rank = torch.tensor(HARD_QUANTILE) * (elements - 1)
-    return elements - math.ceil(rank.item())
+    rank = _float32(_float32(HARD_QUANTILE) * _float32(elements - 1))
+    return elements - math.ceil(rank)
+
+
+def _float32(number: float) -> float:
+    """Round to the nearest float32, without a tensor: one would wait for its value, and stop a compiler."""
+    mantissa, exponent = math.frexp(number)
+    return math.ldexp(round(mantissa * 2**24), exponent - 24)
 
 
 def cosine_loss(output: torch.Tensor, student: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SCDAE's networks wired together (paper, section 1.1)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,10 +20,11 @@ from anomalib_scdae.components import (
     SelectiveFusionModule,
     SpatialReunionModule,
     Student,
+    largest_distances,
     patch_description_network,
 )
 from anomalib_scdae.errors import UserError, check_choice
-from anomalib_scdae.loss import CosineScale, SCDAELoss
+from anomalib_scdae.loss import CosineScale, SCDAELoss, hard_count, penalty_loss
 
 #: The encoder's last convolution needs 8 x 8 positions after five halvings.
 MIN_IMAGE_SIZE = 256
@@ -105,44 +106,63 @@ class SCDAEModel(nn.Module):
         self.register_buffer("teacher_std", torch.ones(1, channels, 1, 1))
 
     def forward(
-        self, images: torch.Tensor, penalty_images: torch.Tensor | None = None
+        self,
+        images: torch.Tensor,
+        penalty_images: torch.Tensor | None = None,
+        teacher: torch.Tensor | None = None,
+        losses: Callable[..., dict[str, torch.Tensor]] | None = None,
     ) -> dict[str, torch.Tensor] | InferenceBatch:
         """Compute the loss terms (training mode) or the predictions (evaluation mode).
 
         Args:
             images: RGB images in [0, 1], ``(B, 3, H, W)``, not normalised: the networks do that.
             penalty_images: Natural images ``(B', 3, H, W)`` for equation 12; only read in training mode.
+            teacher: What :meth:`teacher_features` gives for ``images``, if known; only read in training mode.
+            losses: A compiled form of :meth:`losses` to use in its place.
         """
         check_image_size(images.shape[-2:])
         if self.training:
             if penalty_images is None:
                 msg = "Training needs penalty images: pass penalty_images, of the same size as the images."
                 raise UserError(msg)
-            return self.losses(images, augment(images), penalty_images)
+            return (losses or self.losses)(images, augment(images), penalty_images, teacher)
         anomaly_map = self.anomaly_map(self.raw_maps(images), images.shape[-2:])
         return InferenceBatch(pred_score=anomaly_map.amax(dim=(-2, -1)), anomaly_map=anomaly_map)
 
     def losses(
-        self, images: torch.Tensor, augmented: torch.Tensor, penalty_images: torch.Tensor
+        self,
+        images: torch.Tensor,
+        augmented: torch.Tensor,
+        penalty_images: torch.Tensor,
+        teacher: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Compute the loss terms of equation 19; see :class:`~anomalib_scdae.loss.SCDAELoss`.
 
-        Only what a term reads is computed: ``S'`` of clean and penalty images, ``S''`` of augmented ones.
+        Only what a term reads is computed: ``S'`` of clean and penalty images, ``S''`` of augmented ones; and of the
+        hard term's gradient only that of the distances it keeps.
+
+        Args:
+            images: Clean images, ``(B, 3, H, W)``.
+            augmented: The same images, augmented.
+            penalty_images: Natural images, ``(B', 3, H, W)``.
+            teacher: What :meth:`teacher_features` gives for ``images``, if that is known already.
         """
-        teacher, teacher_augmented = self.teacher_features(torch.cat([images, augmented])).chunk(2)
-        student, student_penalty = self.student.teacher_half(torch.cat([images, penalty_images])).split(
-            [len(images), len(penalty_images)]
-        )
+        count = len(images)
+        if teacher is None:
+            teacher, teacher_augmented = self.teacher_features(torch.cat([images, augmented])).split(count)
+        else:
+            teacher_augmented = self.teacher_features(augmented)
+        trunk = self.student.trunk(torch.cat([images, augmented, penalty_images]))
+        clean, of_augmented, penalty = trunk.split([count, count, len(penalty_images)])
+        teacher_half, autoencoder_half = self.student.halves()
         features = self.global_features(augmented)
-        return self.loss(
-            teacher=teacher,
-            student=student,
-            student_penalty=student_penalty,
-            teacher_augmented=teacher_augmented,
-            student_augmented=self.student.autoencoder_half(augmented),
-            outputs=features.outputs,
-            fused=features.fused,
-        )
+        return {
+            "hard": largest_distances(clean, *teacher_half, teacher, hard_count(teacher[0].numel())).mean(),
+            "penalty": penalty_loss(teacher_half(penalty)),
+            **self.loss.autoencoder_terms(
+                teacher_augmented, autoencoder_half(of_augmented), features.outputs, features.fused
+            ),
+        }
 
     @torch.no_grad()
     def teacher_features(self, images: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,7 @@
 
 from anomalib_scdae.components.aggregation import Aggregation
 from anomalib_scdae.components.crm import ChannelReunionModule, CRMGate
+from anomalib_scdae.components.hard_distances import largest_distances
 from anomalib_scdae.components.networks import Branch, ModelSize, Student, patch_description_network
 from anomalib_scdae.components.sfm import FusionGate, SelectiveFusionModule
 from anomalib_scdae.components.srm import SpatialReunionModule
@@ -17,5 +18,6 @@ __all__ = [
     "SelectiveFusionModule",
     "SpatialReunionModule",
     "Student",
+    "largest_distances",
     "patch_description_network",
 ]

@@ -2,16 +2,19 @@
 """EfficientAD's networks, imported from Anomalib, and what SCDAE does with them."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from anomalib.models.image.efficient_ad.torch_model import (
     AutoEncoder,
     MediumPatchDescriptionNetwork,
     SmallPatchDescriptionNetwork,
+    imagenet_norm_batch,
 )
 from torch import nn
+from torch.nn import functional as F
 
+from anomalib_scdae.components.relu_pool import relu_pool
 from anomalib_scdae.errors import check_choice
 
 ModelSize = Literal["small", "medium"]
@@ -25,10 +28,37 @@ def patch_description_network(size: ModelSize, out_channels: int, padding: bool 
     return network(out_channels=out_channels, padding=padding)
 
 
+class Filters(NamedTuple):
+    """Some filters of a PDN's last convolution, which has neither padding nor stride."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def __call__(self, trunk: torch.Tensor) -> torch.Tensor:
+        """Finish what :func:`pdn_trunk` has begun."""
+        return F.conv2d(trunk, self.weight, self.bias)
+
+
+def pdn_convolutions(network: PatchDescriptionNetwork) -> list[nn.Conv2d]:
+    """Return a PDN's convolutions in order: conv1 to conv4 in the small one, to conv6 in the medium one."""
+    return [module for _, module in sorted(network.named_children()) if isinstance(module, nn.Conv2d)]
+
+
+def pdn_trunk(network: PatchDescriptionNetwork, images: torch.Tensor) -> torch.Tensor:
+    """Run a PDN up to its last convolution, ``(B, D, h, w)``; with it, the result is ``network(images)``."""
+    features = imagenet_norm_batch(images)
+    pools = (network.avgpool1, network.avgpool2)
+    for index, convolution in enumerate(pdn_convolutions(network)[:-1]):
+        features = convolution(features)
+        features = relu_pool(features, pools[index]) if index < len(pools) else F.relu(features, inplace=True)
+    return features
+
+
 class Student(nn.Module):
     """A PDN with ``2 C`` output channels: ``S'`` imitates the teacher, ``S''`` the autoencoders.
 
-    Each loss reads one half of the channels, so each half can be computed without the other.
+    Each loss reads one half of the channels; so the network can be run up to its last convolution for all images at
+    once, and that convolution with only the filters that an image needs.
 
     Args:
         size: Size of the PDN.
@@ -40,30 +70,22 @@ class Student(nn.Module):
         super().__init__()
         self.channels = channels
         self.network = patch_description_network(size, 2 * channels, padding)
-        # The name of the PDN's last convolution: conv4 in the small one, conv6 in the medium one.
-        self._last = max(name for name, module in self.network.named_children() if isinstance(module, nn.Conv2d))
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Describe images ``(B, 3, H, W)`` by ``S'`` and ``S''``, each ``(B, C, H', W')``."""
         first, second = self.network(images).chunk(2, dim=1)
         return first, second
 
-    def teacher_half(self, images: torch.Tensor) -> torch.Tensor:
-        """Return ``S'`` alone."""
-        return self._half(images, slice(None, self.channels))
+    def trunk(self, images: torch.Tensor) -> torch.Tensor:
+        """Run the PDN up to its last convolution, ``(B, D, h, w)``."""
+        return pdn_trunk(self.network, images)
 
-    def autoencoder_half(self, images: torch.Tensor) -> torch.Tensor:
-        """Return ``S''`` alone."""
-        return self._half(images, slice(self.channels, None))
-
-    def _half(self, images: torch.Tensor, channels: slice) -> torch.Tensor:
-        """Run the PDN with only some of the last convolution's filters; gradients reach the whole parameter."""
-        convolution = getattr(self.network, self._last)
-        filters = {
-            f"{self._last}.weight": convolution.weight[channels],
-            f"{self._last}.bias": convolution.bias[channels],
-        }
-        return torch.func.functional_call(self.network, filters, (images,))
+    def halves(self) -> tuple[Filters, Filters]:
+        """Return the last convolution's filters, apart for ``S'`` and ``S''``."""
+        last = pdn_convolutions(self.network)[-1]
+        assert last.bias is not None  # noqa: S101 - for the type checker
+        weights, biases = last.weight.split(self.channels), last.bias.split(self.channels)
+        return Filters(weights[0], biases[0]), Filters(weights[1], biases[1])
 
 
 class Branch(nn.Module):

@@ -60,5 +60,5 @@ def test_half_heads_equal_the_halves_of_the_whole_student() -> None:
         student = Student(size, channels=6)
         images = torch.rand(1, 3, 64, 80)
         first, second = student(images)
-        torch.testing.assert_close(student.teacher_half(images), first)
-        torch.testing.assert_close(student.autoencoder_half(images), second)
+        for half, expected in zip(student.halves(), (first, second), strict=True):
+            torch.testing.assert_close(half(student.trunk(images)), expected)
