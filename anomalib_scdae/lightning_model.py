@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """SCDAE as a model of Anomalib."""
 
-from collections.abc import Iterator, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from anomalib_scdae.calibration import Calibration, images_of, training_dataset
 from anomalib_scdae.components import Aggregation, CRMGate, FusionGate, ModelSize
 from anomalib_scdae.data.penalty import PenaltyReader, load_penalty_images
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.image_cache import CachedImages, always_gives_the_same_images, is_repeatable
 from anomalib_scdae.loss import CosineScale
 from anomalib_scdae.metrics import loco_evaluator
 from anomalib_scdae.post_processing import MonotonePostProcessor
@@ -34,6 +37,7 @@ from anomalib_scdae.resume import ExactResume
 from anomalib_scdae.statistics import channel_mean_std
 from anomalib_scdae.step_time import StepTimeNotice
 from anomalib_scdae.teacher.loading import load_teacher
+from anomalib_scdae.teacher_cache import TeacherCache
 from anomalib_scdae.torch_model import SCDAEModel, check_image_size
 
 #: The paper's training length, in steps of one image (section 2.1).
@@ -87,6 +91,10 @@ class SCDAE(AnomalibModule):
         crm_gate: How CRM's channel ratings act: ``plain`` (X2 I), ``residual`` ((1 + X2) I) or ``rescaled`` (2 X2 I).
         fusion_gate: How SFM's weights act: ``plain`` (N_k O_k) or ``rescaled`` (so that equal weights change nothing).
         identity_init: Whether SRM, CRM and SFM start as the identity, so that training starts from EfficientAD.
+        cache_gib: Memory, in GiB, for training images that are read and resized once, and for what the teacher says
+            about them; each is kept only if all of it fits. 0 keeps nothing.
+        compile: Whether to compile the training step with ``torch.compile``: some minutes at the start for faster
+            steps.
         pre_processor: Anomalib's pre-processor, or whether to use the default one. Must not normalise.
         post_processor: Anomalib's post-processor, or whether to use the default one.
         evaluator: Anomalib's evaluator, or whether to use the default one.
@@ -127,6 +135,8 @@ class SCDAE(AnomalibModule):
         crm_gate: CRMGate = "rescaled",
         fusion_gate: FusionGate = "rescaled",
         identity_init: bool = True,
+        cache_gib: float = 2.0,
+        compile: bool = False,  # noqa: A002 - the name that users know
         pre_processor: PreProcessor | bool = True,
         post_processor: PostProcessor | bool = True,
         evaluator: Evaluator | bool = True,
@@ -149,6 +159,9 @@ class SCDAE(AnomalibModule):
         self.resolved_inputs: dict[str, str] = {}
         self._trained_from: Path | None = None
         self._penalty_reader: PenaltyReader | None = None
+        self.cache_gib, self.compile_losses = cache_gib, compile
+        self._teacher_cache: TeacherCache | None = None
+        self._losses: Callable[..., dict[str, torch.Tensor]] | None = None
 
     @staticmethod
     def _build_model(options: Any) -> SCDAEModel:
@@ -244,7 +257,8 @@ class SCDAE(AnomalibModule):
             raise UserError(msg)
 
     def on_fit_start(self) -> None:
-        """Load the teacher, unless a checkpoint has brought it."""
+        """Load the teacher, unless a checkpoint has brought it, and make room for the training images."""
+        self._cache_images()
         if "teacher" in self.resolved_inputs:
             return
         options = self.hparams
@@ -268,9 +282,39 @@ class SCDAE(AnomalibModule):
             mean, std = channel_mean_std(self._teacher_features_of_training_set())
             self.model.teacher_mean.copy_(mean)
             self.model.teacher_std.copy_(std)
+
+        self._prepare_fast_paths(size)
+
+    def _cache_images(self) -> None:
+        """Keep the training images in memory, if they are the same in every epoch and fit."""
+        datamodule = self.trainer.datamodule
+        if datamodule is None or not hasattr(datamodule, "train_data"):
+            return
+        _restore_dataset(datamodule)
+        workers = getattr(datamodule, "num_workers", 0)
+        with isolate_rng():
+            cached = CachedImages.wrap(datamodule.train_data, self.cache_gib * 2**30, workers)
+        if cached is not None:
+            datamodule.train_data = cached
+
+    def _prepare_fast_paths(self, size: tuple[int, int]) -> None:
+        """Set up the teacher's cache, if all fits, and the compiled losses, if wanted."""
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer)  # noqa: S101 - for the type checker
         _lay_out_like_parameters(optimizer)
+        self._losses = _compiled(self.model.losses, self.device) if self.compile_losses else self.model.losses
+        dataset = training_dataset(self.trainer)
+        images = dataset.nbytes if isinstance(dataset, CachedImages) else 0
+        features = self._teacher_features(torch.zeros(1, 3, *size, device=self.device)).numel() * 2 * len(dataset)
+        transform = self.pre_processor.transform if self.pre_processor is not None else None
+        same = always_gives_the_same_images(dataset) and is_repeatable(transform)
+        fits = images + features <= self.cache_gib * 2**30
+        self._teacher_cache = TeacherCache(self._teacher_features) if same and fits else None
+
+    def _teacher_features(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the normalised features in full precision."""
+        with torch.autocast(self.device.type, enabled=False):
+            return self.model.teacher_features(images.float())
 
     def _transformed(self, images: torch.Tensor) -> torch.Tensor:
         """Apply the pre-processor's transform, if there is one, as Anomalib does before a training step."""
@@ -303,11 +347,18 @@ class SCDAE(AnomalibModule):
         """Compute the loss of a batch and log it term by term."""
         del batch_idx
         images = images_of(batch)
-        terms = self.model(images, self._next_penalty_images(len(images)))
+        terms = self.model(images, self._next_penalty_images(len(images)), self._known_teacher(batch), self._losses)
         loss = torch.stack(list(terms.values())).sum()
         self.log_dict({f"train_{name}": term.detach() for name, term in terms.items()}, batch_size=len(images))
         self.log("train_loss", loss.detach(), prog_bar=True, batch_size=len(images))
         return loss
+
+    def _known_teacher(self, batch: Batch) -> torch.Tensor | None:
+        """Return the teacher's features of the clean images from the cache, if there is one."""
+        paths = batch.image_path
+        if self._teacher_cache is None or paths is None:
+            return None
+        return self._teacher_cache([str(path) for path in paths], images_of(batch))
 
     def _next_penalty_images(self, count: int) -> torch.Tensor:
         """Return the step's penalty images; which ones depends on the step and the process only."""
@@ -317,9 +368,15 @@ class SCDAE(AnomalibModule):
         return self._penalty_reader.read(first, count, stride=world_size * count).to(self.device, non_blocking=True)
 
     def on_train_end(self) -> None:
-        """Stop preparing penalty images."""
+        """Stop preparing penalty images, and forget the teacher's features."""
         if self._penalty_reader is not None:
             self._penalty_reader.close()
+        self._teacher_cache = self._losses = None
+
+    def on_fit_end(self) -> None:
+        """Give the datamodule its own dataset back."""
+        if self.trainer.datamodule is not None:
+            _restore_dataset(self.trainer.datamodule)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> STEP_OUTPUT:
         """Keep the raw maps for the calibration; what the batch gets here is provisional until the pass is over."""
@@ -389,7 +446,7 @@ class SCDAE(AnomalibModule):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what belongs to a training run when the module is exported whole."""
-        return {**self.__dict__, "_penalty_reader": None}
+        return {**self.__dict__, "_penalty_reader": None, "_teacher_cache": None, "_losses": None}
 
 
 def _height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
@@ -405,9 +462,23 @@ def _resolved(path: str | Path | None) -> Path | None:
     return Path(path).resolve() if path else None
 
 
+def _restore_dataset(datamodule: Any) -> None:
+    """Take away the cache from a datamodule's training images."""
+    if isinstance(getattr(datamodule, "train_data", None), CachedImages):
+        datamodule.train_data = datamodule.train_data.original
+
+
 def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:
     """Lay out a restored optimizer's state in memory as its parameters are, which fused Adam takes for granted."""
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, torch.Tensor) and value.shape == parameter.shape and value.dim():
                 state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _compiled(losses: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
+    """Compile the training losses, without graph breaks."""
+    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++", "cl"))):
+        msg = "compile=True needs a C++ compiler on a CPU, and none is found: install g++, or leave compile off."
+        raise UserError(msg)
+    return torch.compile(losses, fullgraph=True, dynamic=False)

@@ -43,7 +43,9 @@ def test_epochs_and_ranks_have_their_own_random_numbers() -> None:
 def cheap_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks that take no time, and whose loss depends on the image, the penalty image and random numbers."""
 
-    def forward(self: SCDAEModel, images: torch.Tensor, penalty_images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(
+        self: SCDAEModel, images: torch.Tensor, penalty_images: torch.Tensor, *_: object
+    ) -> dict[str, torch.Tensor]:
         drawn = torch.rand(1) + np.random.rand() + random.random()
         bias = self.branches[0].autoencoder.decoder.deconv8.bias
         everything = sum(p.sum() for p in self.parameters() if p.requires_grad)
