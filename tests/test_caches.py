@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from anomalib.data import Folder, MVTecLOCO
+from anomalib.engine import Engine
+from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Compose, RandomHorizontalFlip, Resize
 
+from anomalib_scdae import SCDAE
 from anomalib_scdae.image_cache import CachedImages, always_gives_the_same_images, is_repeatable
 from anomalib_scdae.teacher_cache import TeacherCache
 from anomalib_scdae.torch_model import SCDAEModel
@@ -133,3 +136,39 @@ def test_losses_with_known_teacher_features_equal_those_without() -> None:
     for name, value in plain.items():
         torch.testing.assert_close(exact[name], value)
         torch.testing.assert_close(cached[name], value, rtol=1e-3, atol=1e-6)
+
+
+class _Watch(Callback):
+    """Notes every step's loss, and how much the caches hold at the last one."""
+
+    def __init__(self) -> None:
+        self.losses: list[torch.Tensor] = []
+
+    def on_train_batch_end(self, trainer: object, pl_module: SCDAE, *_: object) -> None:
+        self.losses.append(trainer.callback_metrics["train_loss"].clone())
+        cache, dataset = pl_module._teacher_cache, trainer.datamodule.train_data
+        self.features = len(cache) if cache is not None else None
+        self.images = int(dataset._read.sum()) if isinstance(dataset, CachedImages) else None
+
+
+@pytest.mark.slow
+def test_training_sees_the_same_with_and_without_caches(loco_root: Path, model_arguments: dict, tmp_path: Path) -> None:
+    watches = []
+    for gib in (0.0, 0.1):
+        seed_everything(3)
+        data = MVTecLOCO(root=loco_root, category="part", train_batch_size=1, num_workers=0)
+        watch = _Watch()
+        # With a learning rate of zero the losses tell nothing but what training has seen.
+        model = SCDAE(**model_arguments, cache_gib=gib, lr=0.0)
+        engine = Engine(
+            max_steps=6, default_root_dir=tmp_path, accelerator="cpu", callbacks=[watch], limit_val_batches=0,
+            enable_checkpointing=False, enable_progress_bar=False,
+        )  # fmt: skip
+        engine.fit(model, datamodule=data)
+        assert not isinstance(data.train_data, CachedImages)
+        assert model._teacher_cache is None
+        watches.append(watch)
+    plain, cached = watches
+    assert (plain.features, plain.images) == (None, None)
+    assert (cached.features, cached.images) == (4, 4)
+    torch.testing.assert_close(torch.stack(cached.losses), torch.stack(plain.losses), rtol=1e-3, atol=0)
