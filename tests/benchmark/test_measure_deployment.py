@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Size and latency of models in every format, on a model small enough to be exported in a moment."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from anomalib.data import MVTecLOCO
+from anomalib.data.utils import read_image
+from torch import nn
+
+from anomalib_scdae.benchmark.measure import export
+from anomalib_scdae.benchmark.measure.deployment import LATENCIES, measure_deployment
+from anomalib_scdae.benchmark.measure.export import Failure, attempt, calibration_set
+from anomalib_scdae.benchmark.measure.peak import measure_peaks
+from tests.dummy_model import Brightness, BrightnessModel
+
+SIZE = (32, 40)
+
+
+class Network(Brightness):
+    """Brightness behind a convolution, so that there is something to quantise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, images):
+        return super().forward(self.convolution(images))
+
+
+def small_model() -> BrightnessModel:
+    torch.manual_seed(0)
+    model = BrightnessModel(post_processor=False)  # whose thresholds are NaN without a validation
+    model.model = Network()
+    return model.eval()
+
+
+@pytest.fixture
+def datamodule(loco_root: Path) -> MVTecLOCO:
+    return MVTecLOCO(root=loco_root, category="part", num_workers=0)
+
+
+@pytest.mark.slow
+def test_sizes_and_latencies_of_every_format(datamodule: MVTecLOCO, tmp_path: Path, monkeypatch) -> None:
+    model, baseline = small_model(), small_model()
+    options = {"image_size": SIZE, "repeats": 3, "device": "cpu"}
+    found = measure_deployment(model, baseline, datamodule, tmp_path, **options)
+    assert json.loads(json.dumps(found)) == found
+    assert found["size"]["parameters"] == 3 * 3 * 9 + 3
+    assert found["size"]["macs"] >= 32 * 40 * 81
+    assert found["size"]["openvino_fp32_bytes"] > 0
+    assert found["size"]["checkpoint_bytes"] > 4 * found["size"]["parameters"]
+    assert set(found["latency"]) == set(LATENCIES)
+    for entry in found["latency"].values():
+        assert entry["q25_ms"] <= entry["median_ms"] <= entry["q75_ms"]
+        assert entry["images_per_second"] == pytest.approx(1000 / entry["median_ms"])
+        assert entry["ratio"]["q25"] <= entry["ratio"]["median"] <= entry["ratio"]["q75"]
+    assert "FakeQuantize" in (tmp_path / "model/int8/model.xml").read_text()
+
+    # The second call finds the same weights, and neither exports nor calibrates.
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(BrightnessModel, "to_openvino", refuse)
+    monkeypatch.setattr(export, "calibration_set", refuse)
+    again = measure_deployment(model, None, datamodule, tmp_path, **options)
+    assert again["size"] == found["size"]
+    assert "ratio" not in again["latency"]["openvino_int8"]
+
+    # Other weights: what lies there is no longer used, and what fails says so.
+    with torch.no_grad():
+        model.model.convolution.weight += 1
+    failed = measure_deployment(model, None, datamodule, tmp_path, **options)
+    assert failed["latency"]["openvino_fp32"]["error"].startswith("AssertionError")
+    assert failed["size"]["openvino_int8_bytes"] is None
+    assert failed["latency"]["torch_fp32"]["median_ms"] > 0
+
+
+def test_calibration_images_are_normal_training_images_only_resized(datamodule: MVTecLOCO) -> None:
+    images = list(calibration_set(datamodule, SIZE, limit=2))
+    assert [tuple(image.shape) for image in images] == [(1, 3, *SIZE)] * 2
+    paths = sorted((Path(datamodule.root) / "part/train/good").glob("*.png"))
+    means = [read_image(path, as_tensor=True).mean().item() for path in (paths[0], paths[2])]
+    assert [image.mean().item() for image in images] == pytest.approx(means, abs=0.01)
+
+
+def test_a_failure_is_one_sentence() -> None:
+    def fail() -> None:
+        raise RuntimeError("No such operator.\nTraceback: many lines")
+
+    failure = attempt(fail)
+    assert isinstance(failure, Failure)
+    assert failure == "RuntimeError: No such operator."
+    assert Failure.of(RuntimeError("Exception from src/core.cpp:1:\nMin is NaN.")) == "RuntimeError: Min is NaN."
+    assert Failure.of(KeyError()) == "KeyError"
+
+
+@pytest.mark.slow
+def test_peaks_are_measured_in_every_precision(monkeypatch) -> None:
+    from anomalib_scdae.benchmark.measure import peak
+
+    monkeypatch.setattr(peak, "CONVOLUTIONS", ((16, 3, 8),))
+    monkeypatch.setattr(peak, "MATRIX_SIDES", {"cpu": (64,)})
+    peaks = measure_peaks("cpu", repeats=1)
+    assert set(peaks) == {"torch_fp32", "torch_bf16", "openvino_fp32", "openvino_int8"}
+    assert all(value > 0 for value in peaks.values())
