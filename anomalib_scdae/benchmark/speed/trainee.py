@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training in a process of its own, which proceeds when it is its turn and tells how long everything took."""
 
+import multiprocessing
 import os
 import time
 import traceback
@@ -173,6 +174,8 @@ def train(connection: Connection, task: Task) -> None:
     """
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # so that it can be halted together with the processes that read its images
+    # Those must start as in any training: by default, what a spawned process starts is spawned, which takes seconds.
+    multiprocessing.set_start_method(None, force=True)
     task.folder.mkdir(parents=True, exist_ok=True)
     with task.log.open("w") as log:
         os.dup2(log.fileno(), 1)

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The comparison of speed: its protocol and arithmetic with made-up clocks, and one run of everything."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from anomalib.data import MVTecLOCO
+from anomalib.models import EfficientAd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anomalib_scdae.benchmark.speed import measure_speed, process, training
+from anomalib_scdae.benchmark.speed.baseline import OfflineEfficientAd, build_model
+from anomalib_scdae.benchmark.speed.data import CATEGORY, picture, write_dataset, write_penalty_images
+from anomalib_scdae.benchmark.speed.goals import GOALS, verdict
+from anomalib_scdae.benchmark.speed.trainee import Finished, Sample, Task, Turns
+from anomalib_scdae.errors import UserError
+from tests.benchmark.ticking import tick
+
+KEYS = [
+    "train_step_fp32",
+    "train_step_bf16",
+    "train_end_to_end",
+    "validation",
+    "torch_fp32_batch1",
+    "torch_fp32_batch8",
+    "openvino_fp32",
+    "openvino_int8_to_fp32",
+    "openvino_int8",
+    "train_peak_memory",
+]
+
+
+def test_keys_are_those_of_the_goals() -> None:
+    assert list(GOALS) == KEYS
+    assert verdict("openvino_int8_to_fp32", 0.30) == "met"
+    assert verdict("openvino_int8_to_fp32", 0.31) == "missed"
+    assert verdict("validation", None) == "not measured"
+
+
+class FakeConnection:
+    """Answers with prepared commands and keeps what was sent; waiting takes a thousand seconds."""
+
+    def __init__(self, clock: "FakeClock", commands: list) -> None:
+        self.clock, self.commands, self.sent = clock, commands, []
+
+    def send(self, result: object) -> None:
+        self.sent.append(result)
+
+    def recv(self) -> object:
+        self.clock.now += 1000
+        return self.commands.pop(0)
+
+
+class FakeClock:
+    now = 0.0
+    work = staticmethod(lambda: None)
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def run_epochs(turns: Turns, clock: FakeClock, epochs: int, images: int) -> None:
+    """Call the hooks as a trainer does: reading takes 1 s, starting an epoch 5 s, a step 10 s, a validation 100 s."""
+    for epoch in range(epochs):
+        trainer = SimpleNamespace(current_epoch=epoch)
+        turns.on_train_epoch_start(trainer, None)
+        clock.now += 5
+        for batch in range(images):
+            clock.now += 1
+            turns.on_train_batch_start(trainer, None, None, batch)
+            clock.now += 10
+            clock.work()
+            turns.on_train_batch_end(trainer, None, None, None, batch)
+        turns.on_validation_start(trainer, None)
+        clock.now += 100
+        turns.on_train_epoch_end(trainer, None)
+
+
+def test_a_step_is_timed_from_the_batch_that_is_ready() -> None:
+    clock = FakeClock()
+    connection = FakeConnection(clock, [2, 3, None])
+    with pytest.raises(Finished):
+        run_epochs(Turns(connection, "step", lambda: None, clock), clock, epochs=3, images=2)
+    ready, first, second = connection.sent
+    assert ready == "ready"
+    assert first == [Sample("step", 0, 0, 10), Sample("step", 0, 1, 10)]
+    assert second == [Sample("step", 1, 0, 10), Sample("step", 1, 1, 10), Sample("step", 2, 0, 10)]
+
+
+def test_images_and_validations_are_timed_without_the_waiting_between() -> None:
+    clock = FakeClock()
+    connection = FakeConnection(clock, [2, 4, None])
+    with pytest.raises(Finished):
+        run_epochs(Turns(connection, "image", lambda: None, clock), clock, epochs=3, images=2)
+    assert connection.sent[1] == [Sample("image", 0, 0, 16), Sample("image", 0, 1, 11)]
+    assert connection.sent[2] == [
+        Sample("validation", 0, 0, 100),
+        Sample("image", 1, 0, 16),
+        Sample("image", 1, 1, 11),
+        Sample("validation", 1, 0, 100),
+    ]
+
+
+def test_the_accelerators_work_belongs_to_the_step() -> None:
+    clock = FakeClock()
+
+    def synchronise() -> None:
+        clock.now += 7
+
+    connection = FakeConnection(clock, [1, None])
+    with pytest.raises(Finished):
+        run_epochs(Turns(connection, "step", synchronise, clock), clock, epochs=1, images=2)
+    assert connection.sent[1] == [Sample("step", 0, 0, 17)]
+
+
+def test_a_steps_arithmetic_is_counted_apart() -> None:
+    clock = FakeClock()
+    connection = FakeConnection(clock, ["count", 1, None])
+    turns = Turns(connection, "step", lambda: None, clock)
+    clock.work = lambda: torch.ones(2, 3) @ torch.ones(3, 5)
+    with pytest.raises(Finished):
+        run_epochs(turns, clock, epochs=1, images=2)
+    assert connection.sent == ["ready", 2 * 3 * 5, [Sample("step", 0, 1, 10)]]
+
+
+@given(first=st.floats(0.1, 9), later=st.floats(0.1, 9), start=st.floats(0, 50), images=st.integers(2, 6))
+def test_a_whole_training_is_put_together_from_its_parts(first: float, later: float, start: float, images: int) -> None:
+    """With as many steps in each turn as you like, every part is found again."""
+    samples = [
+        Sample("image", epoch, batch, (later if epoch else first) + (start if batch == 0 else 0))
+        for epoch in range(3)
+        for batch in range(images)
+    ]
+    samples.insert(images, Sample("validation", 0, 0, 1e6))
+    turns = [samples[index : index + 2] for index in range(0, len(samples), 2)]
+    parts = training.seconds_per_image(turns)
+    assert parts["first_epoch"] == pytest.approx(first)
+    assert parts["later_epochs"] == pytest.approx(later)
+    assert parts["epoch_start"] == pytest.approx(start, abs=1e-9)
+    assert parts["image"] == pytest.approx((first + 199 * later) / 200 + start / 350)
+
+
+def test_the_first_validation_does_not_count() -> None:
+    turns = [[Sample("validation", epoch, 0, seconds)] for epoch, seconds in enumerate((9.0, 2.0, 3.0))]
+    assert training.validations({"SCDAE": turns, "EfficientAd": turns}).seconds["SCDAE"] == [2, 3]
+
+
+def test_efficientad_is_as_shipped_but_for_the_downloads(tmp_path: Path) -> None:
+    changed = {name for name in vars(OfflineEfficientAd) if not name.startswith("__")} - {"_abc_impl"}
+    assert changed == {"prepare_pretrained_model", "prepare_imagenette_data"}
+    model = build_model("EfficientAd", tmp_path / "absent")
+    assert isinstance(model, EfficientAd)
+    with pytest.raises(FileNotFoundError, match="no penalty images"):
+        model.prepare_imagenette_data((256, 256))
+    assert not (tmp_path / "absent").exists()
+    model.imagenet_dir = write_penalty_images(tmp_path / "penalty", count=2)
+    model.prepare_imagenette_data((256, 256))
+    assert next(model.imagenet_iterator)[0].shape == (1, 3, 256, 256)
+
+
+def test_scdae_has_its_default_arguments() -> None:
+    import inspect
+
+    model = build_model("SCDAE", Path())
+    defaults = {name: parameter.default for name, parameter in inspect.signature(type(model)).parameters.items()}
+    different = {name for name, value in model.hparams.items() if name in defaults and value != defaults[name]}
+    assert different <= {"teacher", "penalty_images", "pre_processor", "post_processor", "evaluator", "visualizer"}
+
+
+def test_dataset_is_read_by_anomalib(tmp_path: Path) -> None:
+    datamodule = MVTecLOCO(root=write_dataset(tmp_path, (40, 50), 9, 2), category=CATEGORY, num_workers=0)
+    datamodule.setup("fit")
+    assert (len(datamodule.train_data), len(datamodule.val_data)) == (9, 2)
+    assert datamodule.train_data[0].image.shape == (3, 40, 50)
+    assert picture(1, (40, 50)).std() > 10
+
+
+def test_an_unknown_device_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="use cpu"):
+        measure_speed(tmp_path / "output", device="tpu")
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be halted there")
+def test_nothing_happens_out_of_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "train", tick)
+    task = Task("SCDAE", "step", tmp_path, tmp_path, tmp_path)
+    with process.trainees([task]) as (trainee,):
+        before = trainee.turn(1)
+        time.sleep(0.5)
+        after = trainee.turn(1)
+        assert after - before < 200  # a thread that ran on would have counted up to 500
+        with pytest.raises(process.TraineeError, match=r"The training of SCDAE failed: ValueError: no images \(see "):
+            trainee.turn("fail")
+    assert not trainee._process.is_alive()
+
+
+@pytest.mark.slow
+def test_a_quick_run_measures_every_key(tmp_path: Path) -> None:
+    ratios = measure_speed(tmp_path, device="cpu", workers=0, quick=True)
+    details = json.loads((tmp_path / "speed_details.json").read_text())
+    assert "errors" not in details
+    assert not details["export_errors"]
+    assert json.loads((tmp_path / "speed.json").read_text()) == ratios
+    assert list(ratios) == KEYS
+    assert all(ratio > 0 for ratio in ratios.values())
+    steps = details["measurements"]["train_step_fp32"]
+    assert 215e9 < steps["macs"]["EfficientAd"] < 222e9
+    assert steps["fraction_of_peak"]["SCDAE"] > 0
+    assert set(details["measurements"]) == set(KEYS)
+    assert details["environment"]["torch"] == torch.__version__
