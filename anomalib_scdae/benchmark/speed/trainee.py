@@ -57,7 +57,7 @@ class Task:
 
     @property
     def weights(self) -> Path:
-        """Where the trained weights are left."""
+        """Where the weights of a whole training are left."""
         return self.folder / f"{self.model}.pth"
 
     @property
@@ -209,5 +209,6 @@ def _train(connection: Connection, task: Task) -> dict[str, float | None]:
     with suppress(Finished):
         engine.fit(model, datamodule=datamodule)
     peak = peak_memory_mib()
-    torch.save(model.state_dict(), task.weights)
+    if task.event == "image":  # with quantiles and thresholds, which the steps alone do not need
+        torch.save(model.state_dict(), task.weights)
     return peak
