@@ -272,17 +272,13 @@ class SCDAE(AnomalibModule):
         size = self._training_image_size()
         penalty_images = load_penalty_images(self.penalty_source, size, seed=self.resume.seed)
         self._penalty_reader = PenaltyReader(penalty_images)
-        statistics_are_due = "penalty_images" not in self.resolved_inputs
-        self.resolved_inputs["penalty_images"] = penalty_images.source
-        rank_zero_info(
-            f"SCDAE: teacher {self.resolved_inputs['teacher']}; "
-            f"penalty images {self.resolved_inputs['penalty_images']}."
-        )
-        if statistics_are_due:
+        rank_zero_info(f"SCDAE: teacher {self.resolved_inputs['teacher']}; penalty images {penalty_images.source}.")
+        if "penalty_images" not in self.resolved_inputs:  # neither trained before nor taken from a checkpoint
             mean, std = channel_mean_std(self._teacher_features_of_training_set())
             self.model.teacher_mean.copy_(mean)
             self.model.teacher_std.copy_(std)
-
+        # Only now: a training that fails on an unreadable image must compute the statistics when it is tried again.
+        self.resolved_inputs["penalty_images"] = penalty_images.source
         self._prepare_fast_paths(size)
 
     def _cache_images(self) -> None:

@@ -97,9 +97,14 @@ def test_unreadable_training_image(model_arguments: dict, tmp_path: Path) -> Non
     for split in ("train", "validation", "test"):
         draw_image(tmp_path / "part" / split / "good" / "000.png", 0)
     (tmp_path / "part/train/good/001.png").write_text("not an image")
+    model = SCDAE(**model_arguments)
     with pytest.raises(UserError) as error:
-        _fit(tmp_path, tmp_path, SCDAE(**model_arguments))
+        _fit(tmp_path, tmp_path, model)
     assert "001.png" in _one_sentence(error)
+
+    draw_image(tmp_path / "part/train/good/001.png", 1)
+    _fit(tmp_path, tmp_path, model)
+    assert model.model.teacher_mean.any(), "repaired, the training starts from its beginning"
 
 
 def test_missing_dataset(model_arguments: dict, tmp_path: Path) -> None:
