@@ -48,11 +48,11 @@ class CachedImages(Dataset):
 
     Args:
         original: The dataset; see :meth:`wrap`.
-        template: One of its items, of a normal image.
+        template: One of its items (an :class:`ImageItem`), of a normal image.
         workers: Number of worker processes that will read.
     """
 
-    def __init__(self, original: AnomalibDataset, template: ImageItem, workers: int = 0) -> None:
+    def __init__(self, original: AnomalibDataset, template: Any, workers: int = 0) -> None:
         self.original = original
         self._template = template
         shape = (len(original), *template.image.shape)
@@ -76,7 +76,7 @@ class CachedImages(Dataset):
         normal = (dataset.samples.label_index == LabelName.NORMAL).to_numpy().nonzero()[0]
         if not len(normal):
             return None
-        template = dataset[int(normal[0])]
+        template: Any = dataset[int(normal[0])]
         if template.image.nbytes * len(dataset) > limit:
             return None
         return cls(dataset, template, workers)
@@ -107,7 +107,7 @@ class CachedImages(Dataset):
     def __getitem__(self, index: int) -> Any:
         """Return the item that the original would give."""
         if not self._read[index]:
-            item = self.original[index]
+            item: Any = self.original[index]
             usable = self.original.samples.label_index[index] == LabelName.NORMAL
             if usable and item.image.shape == self._images.shape[1:]:
                 self._images[index] = item.image

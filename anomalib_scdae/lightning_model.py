@@ -172,7 +172,7 @@ class SCDAE(AnomalibModule):
         """
         arguments = {name: options[name] for name in ARCHITECTURE if name in options}
         model = SCDAEModel(channels=arguments.pop("teacher_out_channels"), **arguments)
-        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model.to(memory_format=torch.channels_last)
 
     # -- what Anomalib asks of a model ------------------------------------------------------------------------------
 
@@ -351,7 +351,7 @@ class SCDAE(AnomalibModule):
 
     def _known_teacher(self, batch: Batch) -> torch.Tensor | None:
         """Return the teacher's features of the clean images from the cache, if there is one."""
-        paths = batch.image_path
+        paths = getattr(batch, "image_path", None)
         if self._teacher_cache is None or paths is None:
             return None
         return self._teacher_cache([str(path) for path in paths], images_of(batch))
