@@ -5,14 +5,17 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from anomalib import LearningType
-from anomalib.data import Batch
+from anomalib import LearningType, TaskType
+from anomalib.data import AnomalibDataModule, Batch
 from anomalib.data.transforms.utils import extract_transforms_by_type
+from anomalib.deploy import CompressionType, ExportType
 from anomalib.metrics import Evaluator
 from anomalib.models.components import AnomalibModule
+from anomalib.models.components.base.export_mixin.utils import create_export_root
 from anomalib.post_processing import PostProcessor
 from anomalib.pre_processing import PreProcessor
 from anomalib.visualization import Visualizer
@@ -22,6 +25,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
+from torchmetrics import Metric
 from torchvision.transforms.v2 import Compose, Normalize, Resize
 
 from anomalib_scdae.calibration import Calibration, images_of, training_dataset
@@ -33,6 +37,7 @@ from anomalib_scdae.loss import CosineScale
 from anomalib_scdae.metrics import loco_evaluator
 from anomalib_scdae.post_processing import MonotonePostProcessor
 from anomalib_scdae.pre_processing import ExactPreProcessor
+from anomalib_scdae.quantization import check_quantizable, quantize
 from anomalib_scdae.resume import ExactResume
 from anomalib_scdae.statistics import channel_mean_std
 from anomalib_scdae.step_time import StepTimeNotice
@@ -393,6 +398,37 @@ class SCDAE(AnomalibModule):
         """
         kwargs.setdefault("opset_version", 18)
         return super().to_onnx(*args, **kwargs)
+
+    def to_openvino(  # type: ignore[override]
+        self,
+        export_root: Path | str,
+        model_file_name: str = "model",
+        input_size: tuple[int, int] | None = None,
+        compression_type: CompressionType | None = None,
+        datamodule: AnomalibDataModule | None = None,
+        metric: Metric | None = None,
+        task: TaskType | None = None,
+        max_drop: float = 0.01,
+        ov_kwargs: dict[str, Any] | None = None,
+        onnx_kwargs: dict[str, Any] | None = None,
+    ) -> Path:
+        """Export to OpenVINO as Anomalib does; INT8 as :func:`anomalib_scdae.quantization.quantize` says.
+
+        Anomalib's own calibration fails with a fixed input size, and its ``INT8_ACQ`` watches the test images.
+        """
+        check_quantizable(compression_type, datamodule, max_drop)
+        options = {"ov_kwargs": ov_kwargs, "onnx_kwargs": onnx_kwargs}
+        if compression_type in {None, CompressionType.FP16}:
+            return super().to_openvino(export_root, model_file_name, input_size, compression_type, **options)
+        import openvino
+
+        with TemporaryDirectory() as folder:
+            path = super().to_openvino(folder, model_file_name, input_size, **options)
+            model = openvino.Core().read_model(path)
+            quantized = quantize(model, CompressionType(compression_type), datamodule, metric, max_drop)
+            target = create_export_root(export_root, ExportType.OPENVINO) / path.name
+            openvino.save_model(quantized, target, compress_to_fp16=False)
+        return target
 
     # -- checkpoints ------------------------------------------------------------------------------------------------
 
