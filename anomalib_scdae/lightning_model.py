@@ -397,7 +397,13 @@ class SCDAE(AnomalibModule):
         an error, and leaves the graph as it was.
         """
         kwargs.setdefault("opset_version", 18)
-        return super().to_onnx(*args, **kwargs)
+        model = self.model
+        # A graph is traced from modules that are registered, which the folded model otherwise is not.
+        self.model = model.folded()  # type: ignore[assignment]
+        try:
+            return super().to_onnx(*args, **kwargs)
+        finally:
+            self.model = model
 
     def to_openvino(  # type: ignore[override]
         self,

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """SCDAE's networks wired together (paper, section 1.1)."""
 
+import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from anomalib.data import InferenceBatch
@@ -24,6 +25,7 @@ from anomalib_scdae.components import (
     patch_description_network,
 )
 from anomalib_scdae.errors import UserError, check_choice
+from anomalib_scdae.folding import FoldedSCDAE
 from anomalib_scdae.loss import CosineScale, SCDAELoss, hard_count, penalty_loss
 
 #: The encoder's last convolution needs 8 x 8 positions after five halvings.
@@ -102,6 +104,8 @@ class SCDAEModel(nn.Module):
         self.anomaly_map = AnomalyMapMerger(len(branches), pad_maps)
         self.teacher_mean: torch.Tensor
         self.teacher_std: torch.Tensor
+        #: The folded model and the state it belongs to; in a tuple, so that it is no part of this module.
+        self._folded: tuple[tuple[tuple[int, int, int], ...], FoldedSCDAE] | None = None
         self.register_buffer("teacher_mean", torch.zeros(1, channels, 1, 1))
         self.register_buffer("teacher_std", torch.ones(1, channels, 1, 1))
 
@@ -177,8 +181,28 @@ class SCDAEModel(nn.Module):
     def raw_maps(self, images: torch.Tensor) -> torch.Tensor:
         """Return the mean squared distances, ``(B, M, h, w)`` in float32: the local map, then one per branch.
 
-        Equation 11 for the local map ``(T - S')^2``; ``(Y_k - S'')^2`` for the global ones.
+        Equation 11 for the local map ``(T - S')^2``; ``(Y_k - S'')^2`` for the global ones. In evaluation mode and
+        without gradients, the folded model computes them.
         """
+        if self.training or torch.is_grad_enabled():
+            return self.plain_raw_maps(images)
+        return self.folded().raw_maps(images)
+
+    def folded(self) -> FoldedSCDAE:
+        """Return the model for inference that belongs to the present weights; made anew only when they change."""
+        # In-place changes raise a tensor's version; moving or loading a model may put another tensor in its place.
+        state = tuple((id(t), t.data_ptr(), t._version) for t in itertools.chain(self.parameters(), self.buffers()))
+        if self._folded is None or self._folded[0] != state:
+            with torch.inference_mode(mode=False):  # what is made there could not be exported later
+                self._folded = (state, FoldedSCDAE(self))
+        return self._folded[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the folded model out of copies and files."""
+        return {**self.__dict__, "_folded": None}
+
+    def plain_raw_maps(self, images: torch.Tensor) -> torch.Tensor:
+        """Compute :meth:`raw_maps` as the equations have it."""
         student_local, student_global = self.student(images)
         pairs = [(self.teacher_features(images), student_local)]
         pairs += [(fused, student_global) for fused in self.global_features(images).fused]

@@ -48,8 +48,12 @@ class ChannelReunionModule(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map the autoencoder's output ``I`` to ``O2``, both of shape ``(B, C, H, W)``."""
+        return self.factors(features) * features
+
+    def factors(self, features: torch.Tensor) -> torch.Tensor:
+        """Return what ``I`` is multiplied by, per channel, ``(B, C, 1, 1)``."""
         summary = aggregate(self.weight_convs(features), features, self.aggregation).flatten(1)
         ratings = torch.sigmoid(self.fc2(self.fc1(summary)))[:, :, None, None]
         if self.gate == "residual":
-            return (1 + ratings) * features
-        return (2 if self.gate == "rescaled" else 1) * ratings * features
+            return 1 + ratings
+        return (2 if self.gate == "rescaled" else 1) * ratings

@@ -48,7 +48,15 @@ class SelectiveFusionModule(nn.Module):
     def forward(self, outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Map the branches' outputs ``O_k`` to ``Y_k``, all of shape ``(B, C, H, W)``."""
         summed = torch.stack(list(outputs)).sum(dim=0)
-        squeezed = self.fc(summed.float().mean(dim=(-2, -1)).to(summed.dtype))
+        weights = self.factors(summed.float().mean(dim=(-2, -1)).to(summed.dtype))
+        return [weight * output for weight, output in zip(weights, outputs, strict=True)]
+
+    def factors(self, average: torch.Tensor) -> torch.Tensor:
+        """Return what the branches are multiplied by, per channel, ``(K, B, C, 1, 1)``.
+
+        Args:
+            average: Average of the branches' sum over all positions, ``(B, C)``.
+        """
+        squeezed = self.fc(average)
         logits = torch.stack([selector(squeezed) for selector in self.selectors])
-        weights = logits.float().softmax(dim=0).to(summed.dtype)[..., None, None]
-        return [self.scale * weight * output for weight, output in zip(weights, outputs, strict=True)]
+        return self.scale * logits.float().softmax(dim=0).to(average.dtype)[..., None, None]

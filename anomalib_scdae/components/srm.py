@@ -40,7 +40,17 @@ class SpatialReunionModule(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map the autoencoder's output ``I`` to ``O1``, both of shape ``(B, C, H, W)``."""
+        return features + self.summary(features)
+
+    def summary(self, features: torch.Tensor, convolved: torch.Tensor | None = None) -> torch.Tensor:
+        """Return ``X1``, the summary of ``I`` (equations 1 to 6), ``(B, C, 1, 1)``.
+
+        Args:
+            features: ``I``, shape ``(B, C, H, W)``.
+            convolved: ``A1`` of equation 3, if it is known already.
+        """
         pooled = F.avg_pool2d(features, self.pool_size)
         context = F.interpolate(self.pooled_conv(pooled), size=features.shape[-2:], mode="bilinear")
-        weights = self.weight_conv(self.conv(features) * torch.sigmoid(context + features))
-        return features + aggregate(weights, features, self.aggregation)
+        convolved = self.conv(features) if convolved is None else convolved
+        weights = self.weight_conv(convolved * torch.sigmoid(context + features))
+        return aggregate(weights, features, self.aggregation)
