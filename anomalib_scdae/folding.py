@@ -15,7 +15,7 @@ Nothing here is trained or saved: a :class:`FoldedSCDAE` is made from the weight
 """
 
 import copy
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from anomalib.data import InferenceBatch
@@ -24,6 +24,9 @@ from torch.nn import functional as F
 
 from anomalib_scdae.components import Branch, ChannelReunionModule, SpatialReunionModule
 from anomalib_scdae.components.networks import PatchDescriptionNetwork
+
+if TYPE_CHECKING:
+    from anomalib_scdae.torch_model import SCDAEModel
 
 
 class Affine(NamedTuple):
@@ -80,7 +83,7 @@ class FoldedSCDAE(nn.Module):
         model: An :class:`~anomalib_scdae.torch_model.SCDAEModel`, which is left as it is.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: "SCDAEModel") -> None:
         super().__init__()
         model = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
         last, channels = last_convolution(model.teacher), model.channels
@@ -93,10 +96,10 @@ class FoldedSCDAE(nn.Module):
             (teacher.bias - model.teacher_mean.flatten()) / std - student.bias[:channels],
         )
         self.student_global = like(student, student.weight[channels:], student.bias[channels:])
-        self.branches = nn.ModuleList(FoldedBranch(branch) for branch in model.branches)
-        for module in list(model.branches.modules()):
+        self.branches = nn.ModuleList(FoldedBranch(cast("Branch", branch)) for branch in model.branches)
+        for module in model.branches.modules():
             if isinstance(module, ChannelReunionModule):
-                module.weight_convs = compose(*module.weight_convs)
+                module.weight_convs = nn.Sequential(compose(*cast("list[nn.Conv2d]", list(module.weight_convs))))
         self.fusion, self.anomaly_map = model.fusion, model.anomaly_map
         self.to(memory_format=torch.channels_last)
 
@@ -148,7 +151,7 @@ def like(convolution: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor, paddi
         weight.shape[0],
         (weight.shape[2], weight.shape[3]),
         stride=cast("tuple[int, int]", convolution.stride),
-        padding=convolution.padding if padding is None else padding,
+        padding=cast("tuple[int, int]", convolution.padding) if padding is None else padding,
         device="meta",
     )
     made.weight, made.bias = nn.Parameter(weight.detach(), False), nn.Parameter(bias.detach(), False)

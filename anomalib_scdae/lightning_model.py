@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import torch
 from anomalib import LearningType, TaskType
@@ -399,13 +399,13 @@ class SCDAE(AnomalibModule):
         kwargs.setdefault("opset_version", 18)
         model = self.model
         # A graph is traced from modules that are registered, which the folded model otherwise is not.
-        self.model = model.folded()  # type: ignore[assignment]
+        self.model = cast("SCDAEModel", model.folded())
         try:
             return super().to_onnx(*args, **kwargs)
         finally:
             self.model = model
 
-    def to_openvino(  # type: ignore[override]
+    def to_openvino(
         self,
         export_root: Path | str,
         model_file_name: str = "model",
@@ -423,7 +423,7 @@ class SCDAE(AnomalibModule):
         Anomalib's own calibration fails with a fixed input size, and its ``INT8_ACQ`` watches the test images.
         """
         check_quantizable(compression_type, datamodule, max_drop)
-        options = {"ov_kwargs": ov_kwargs, "onnx_kwargs": onnx_kwargs}
+        options: dict[str, Any] = {"ov_kwargs": ov_kwargs, "onnx_kwargs": onnx_kwargs}
         if compression_type in {None, CompressionType.FP16}:
             return super().to_openvino(export_root, model_file_name, input_size, compression_type, **options)
         import openvino

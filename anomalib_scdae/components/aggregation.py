@@ -21,14 +21,11 @@ def aggregate(weights: torch.Tensor, features: torch.Tensor, how: Aggregation) -
     Returns:
         One vector per image, shape ``(B, C, 1, 1)``, in the dtype of ``features``.
     """
-    # With the channels last, as the fast convolutions leave them, so that nothing has to be copied.
-    flat_weights = weights.float().flatten(2)
-    flat_features = features.float().permute(0, 2, 3, 1).flatten(1, 2)
+    weights, values = weights.float(), features.float()
     if how == "softmax":
-        flat_weights = flat_weights.softmax(dim=-1)
-    # bf16 and fp16 lose digits (fp16 overflows) over the thousands of terms of this sum.
-    with torch.autocast(features.device.type, enabled=False):
-        total = torch.matmul(flat_weights, flat_features)
-    if how == "mean":
-        total = total / (features.shape[-2] * features.shape[-1])
-    return total.transpose(1, 2).unsqueeze(-1).to(features.dtype)
+        weights = weights.flatten(2).softmax(dim=-1).unflatten(2, features.shape[-2:])
+    # A product and a sum in float32, whatever the precision: bf16 and fp16 lose digits (fp16 overflows) over the
+    # thousands of terms. A matrix product would need another layout than the convolutions before and after it.
+    product = weights * values
+    total = product.mean(dim=(-2, -1), keepdim=True) if how == "mean" else product.sum(dim=(-2, -1), keepdim=True)
+    return total.to(features.dtype)
