@@ -30,6 +30,10 @@ class Command(NamedTuple):
 
 
 COMMANDS: dict[str, Command] = {
+    "benchmark": Command(
+        "anomalib_scdae.benchmark.command:benchmark",
+        "Train and test models side by side, and write tables and a report.",
+    ),
     "distill": Command("anomalib_scdae.teacher.distill:distill", "Distil a teacher from a pretrained backbone."),
     "evaluate": Command(
         "anomalib_scdae.evaluation.evaluate:evaluate",

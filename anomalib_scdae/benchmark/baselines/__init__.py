@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What SCDAE is compared with, on equal terms."""
+
+from anomalib_scdae.benchmark.baselines.efficient_ad import EfficientAdAsShipped, EfficientAdMended
+
+__all__ = ["EfficientAdAsShipped", "EfficientAdMended"]

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each branch's own map during a test, at no cost: caught where the model merges them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from anomalib.models import AnomalibModule, EfficientAd
+from torch import Tensor
+
+from anomalib_scdae.lightning_model import SCDAE
+
+Maps = dict[str, Tensor]
+
+
+@contextmanager
+def branch_maps(model: AnomalibModule) -> Iterator[Callable[[], Maps]]:
+    """Give a function that returns the last batch's normalised maps by branch, each ``(B, 1, H, W)``.
+
+    Empty for models that have one map only.
+    """
+    if isinstance(model, SCDAE):
+        yield from _of_scdae(model)
+    elif isinstance(model, EfficientAd):
+        yield from _of_efficient_ad(model)
+    else:
+        yield dict
+
+
+def branch_names(branches: Sequence[Sequence[str]]) -> list[str]:
+    """Name SCDAE's branches by their modules, ``autoencoder`` without any; numbered where names are not unique."""
+    plain = ["_".join(modules) or "autoencoder" for modules in branches]
+    return [
+        f"{name}_{plain[: index + 1].count(name)}" if name == "autoencoder" or plain.count(name) > 1 else name
+        for index, name in enumerate(plain)
+    ]
+
+
+def _of_scdae(model: SCDAE) -> Iterator[Callable[[], Maps]]:
+    names = ["local", *branch_names(model.hparams["branches"])]
+    merger, last = model.model.anomaly_map, {}
+
+    def keep(_module: Any, arguments: tuple[Any, ...]) -> None:
+        last["arguments"] = arguments
+
+    def maps() -> Maps:
+        return dict(zip(names, merger.separate(*last["arguments"]).split(1, dim=1), strict=True))
+
+    handle = merger.register_forward_pre_hook(keep)
+    try:
+        yield maps
+    finally:
+        handle.remove()
+
+
+def _of_efficient_ad(model: EfficientAd) -> Iterator[Callable[[], Maps]]:
+    networks: Any = model.model
+    original, last = networks.compute_maps, {}
+
+    def compute_maps(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
+        last["local"], last["autoencoder_1"] = original(*arguments, **options)
+        return last["local"], last["autoencoder_1"]
+
+    networks.compute_maps = compute_maps
+    try:
+        yield lambda: dict(last)
+    finally:
+        del networks.compute_maps

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of a cell: some images of each type, and those that cost it most."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anomalib_scdae.benchmark.cell.outputs import OutputCollector
+from anomalib_scdae.evaluation.files import replacing
+from anomalib_scdae.evaluation.writer import Prediction
+from anomalib_scdae.visualization import compose_gallery, gallery_rows, worst_misses
+
+SAMPLES_PER_TYPE = 3
+MISSES = 4
+CELL_PIXELS = 160
+
+
+def write_gallery(outputs: OutputCollector, folder: Path, relative_to: Path) -> list[dict[str, Any]]:
+    """Write a picture for each chosen image: input, ground truth and maps on one colour scale.
+
+    Args:
+        outputs: The test's scores and maps.
+        folder: Where to write the pictures.
+        relative_to: The benchmark's folder, from which the report names them.
+
+    Returns:
+        One entry for each picture, for the cell's result.
+    """
+    chosen = [*_samples(outputs.predictions), *(("miss", p) for p in worst_misses(outputs.predictions, MISSES))]
+    rows = gallery_rows([prediction for _, prediction in chosen], outputs.maps_of)
+    if not rows:
+        return []
+    values = np.concatenate([np.ravel(anomaly_map) for row in rows for anomaly_map in row.maps.values()])
+    low, high = np.quantile(values[np.isfinite(values)], (0.005, 0.995))
+    entries = []
+    for number, ((kind, prediction), row) in enumerate(zip(chosen, rows, strict=True)):
+        picture = compose_gallery([row], value_range=(float(low), float(high)), cell_size=CELL_PIXELS)
+        file = folder / f"{number:03}.png"
+        with replacing(file) as temporary:
+            picture.save(temporary, format="PNG", optimize=True)
+        entries.append(
+            {
+                "file": file.relative_to(relative_to).as_posix(),
+                "caption": row.title,
+                "anomaly_type": prediction.type,
+                "score": prediction.score,
+                "kind": kind,
+            }
+        )
+    return entries
+
+
+def _samples(predictions: Sequence[Prediction]) -> Iterator[tuple[str, Prediction]]:
+    """Choose images of each type, evenly spread over the folder, the same ones for every model."""
+    for name in sorted({prediction.type for prediction in predictions}):
+        of_type = sorted((p for p in predictions if p.type == name), key=lambda p: p.path)
+        places = np.linspace(0, len(of_type) - 1, min(SAMPLES_PER_TYPE, len(of_type))).round().astype(int)
+        yield from (("sample", of_type[place]) for place in places)

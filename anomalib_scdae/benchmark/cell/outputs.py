@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Collects every test image's raw score and maps, for figures per map and for the gallery."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from lightning.pytorch import Callback, LightningModule, Trainer
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from anomalib_scdae.benchmark.cell.branch_maps import Maps
+from anomalib_scdae.evaluation.files import replacing
+from anomalib_scdae.evaluation.writer import Prediction
+from anomalib_scdae.metrics.anomaly_types import anomaly_type, auroc_per_type, with_mean
+from anomalib_scdae.metrics.raw_outputs import RawOutputs
+
+COMBINED = "combined"
+#: Side of the maps that are kept; enough for a picture.
+KEPT_SIDE = 128
+
+
+class OutputCollector(Callback):
+    """Keeps raw scores, each map's own score, and small copies of the maps.
+
+    Attributes:
+        maps_of_batch: Gives the last batch's maps by branch, see :func:`branch_maps`.
+        predictions: One for each image tested.
+        map_scores: By map, the maximum of each image's.
+    """
+
+    def __init__(self) -> None:
+        self.maps_of_batch: Callable[[], Maps] = dict
+        self.predictions: list[Prediction] = []
+        self.map_scores: dict[str, list[float]] = {}
+        self._maps: dict[str, dict[str, NDArray[np.float32]]] = {}
+        self._raw = RawOutputs()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """See outputs before the post-processor does, and be called after it."""
+        del pl_module
+        if stage == "test":
+            others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
+            trainer.callbacks = [*others, self]  # type: ignore[attr-defined]
+            self._raw.attach(trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the trainer as it was."""
+        del pl_module, stage
+        self._raw.detach(trainer)
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """Keep a batch's scores and maps."""
+        del trainer, pl_module, args, kwargs
+        raw = self._raw.restore(batch if outputs is None else outputs)
+        scores = raw.pred_score.detach().float().flatten().tolist()
+        maps = {**self.maps_of_batch(), COMBINED: raw.anomaly_map}
+        maps = {name: _four_dimensional(anomaly_map) for name, anomaly_map in maps.items() if anomaly_map is not None}
+        for name, anomaly_map in maps.items():
+            own = scores if name == COMBINED else anomaly_map.amax(dim=(1, 2, 3)).tolist()
+            self.map_scores.setdefault(name, []).extend(own)
+        small = {name: F.adaptive_avg_pool2d(anomaly_map, KEPT_SIDE)[:, 0] for name, anomaly_map in maps.items()}
+        for index, path in enumerate(raw.image_path):
+            self.predictions.append(
+                Prediction(str(path), anomaly_type(path), scores[index], *_labels(raw, index)),
+            )
+            self._maps[str(path)] = {name: values[index].cpu().numpy() for name, values in small.items()}
+
+    def maps_of(self, image_path: Path) -> dict[str, NDArray[np.float32]]:
+        """Return small copies of an image's maps by name."""
+        return self._maps[str(image_path)]
+
+    def auroc_per_map(self) -> dict[str, dict[str, float]]:
+        """Return the image AUROC per anomaly type that each map would give alone."""
+        types = np.array([prediction.type for prediction in self.predictions])
+        return {name: with_mean(auroc_per_type(np.array(scores), types)) for name, scores in self.map_scores.items()}
+
+    def write_scores(self, file: Path) -> None:
+        """Write a row for each image: path, type, scores, label and decision."""
+        table = pd.DataFrame(self.predictions)
+        for name, scores in self.map_scores.items():
+            if name != COMBINED:
+                table[f"score_{name}"] = scores
+        with replacing(file) as temporary:
+            table.to_csv(temporary, index=False)
+
+
+def _four_dimensional(anomaly_map: Tensor) -> Tensor:
+    plain = anomaly_map.detach().as_subclass(Tensor).float()
+    return plain.reshape(len(plain), 1, *plain.shape[-2:])
+
+
+def _labels(batch: Any, index: int) -> tuple[int | None, int | None]:
+    """Return an image's label and the post-processor's decision."""
+    fields = (batch.gt_label, batch.pred_label)
+    label, decision = (None if values is None else int(values.flatten()[index]) for values in fields)
+    return label, decision

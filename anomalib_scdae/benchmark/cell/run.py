@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trains, tests and measures one cell, and writes its result."""
+
+import shutil
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import yaml
+from anomalib.callbacks import ModelCheckpoint
+from anomalib.data import AnomalibDataModule
+from anomalib.engine import Engine
+from anomalib.models import AnomalibModule
+from anomalib.models.components import MemoryBankMixin
+from lightning.pytorch import seed_everything
+from lightning.pytorch.utilities import rank_zero_warn
+
+from anomalib_scdae.benchmark.cell.accuracy import accuracy
+from anomalib_scdae.benchmark.cell.branch_maps import branch_maps
+from anomalib_scdae.benchmark.cell.build import backbone_note, build_datamodule, build_model
+from anomalib_scdae.benchmark.cell.deploy import deployment
+from anomalib_scdae.benchmark.cell.gallery import write_gallery
+from anomalib_scdae.benchmark.cell.memory import peak_memory_mib
+from anomalib_scdae.benchmark.cell.outputs import OutputCollector
+from anomalib_scdae.benchmark.cell.training import OneSeed, TrainingRecorder
+from anomalib_scdae.benchmark.provenance import git_state
+from anomalib_scdae.benchmark.store import FINISHED, write_json
+from anomalib_scdae.lightning_model import SCDAE
+from anomalib_scdae.resume import ExactResume
+
+#: How often a training is saved, so that an interruption costs no more than that.
+CHECKPOINT_INTERVAL = timedelta(minutes=10)
+
+
+def run_cell(config_file: Path) -> None:
+    """Run the cell of ``config_file`` and write ``result.json`` beside it.
+
+    A training that was interrupted goes on from its last checkpoint.
+    """
+    started = time.perf_counter()
+    config = yaml.safe_load(config_file.read_text("utf-8"))
+    folder = config_file.parent
+    seed_everything(config["seed"], workers=True)
+    datamodule = build_datamodule(config["data"])
+    model = build_model(config["model"], config["image_size"], config["backbone_weights"])
+    run = _Run(config, folder, model, datamodule)
+    training = run.train()
+    figures = run.test()
+    result = {
+        "status": FINISHED,
+        "error": None,
+        "notes": backbone_note(config["model"], config["backbone_weights"]),
+        **git_state(),
+        "accuracy": accuracy(figures, [prediction.type for prediction in run.outputs.predictions]),
+        "maps": run.outputs.auroc_per_map(),
+        "training": training,
+        "curve": run.recorder.curve,
+        "gallery": write_gallery(run.outputs, folder / "gallery", folder.parents[1]),
+        "size": _parameters(model),
+    }
+    run.outputs.write_scores(folder / "scores.csv")
+    if config["latency"]:
+        run.tell("measuring")
+        size, latency = deployment(model, datamodule, config, folder)
+        result |= {"size": {**result["size"], **size}, "latency": latency}
+    result["duration_seconds"] = round(time.perf_counter() - started, 1)
+    result["finished_at"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    write_json(folder / "result.json", result)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    shutil.rmtree(folder / "engine", ignore_errors=True)
+    (folder / "progress.json").unlink(missing_ok=True)
+
+
+class _Run:
+    """A model on its way through one engine."""
+
+    def __init__(
+        self, config: dict[str, Any], folder: Path, model: AnomalibModule, datamodule: AnomalibDataModule
+    ) -> None:
+        self.config, self.folder, self.model, self.datamodule = config, folder, model, datamodule
+        self.recorder = TrainingRecorder(folder / "progress.json")
+        self.outputs = OutputCollector()
+        interval = timedelta(days=365) if isinstance(model, MemoryBankMixin) else CHECKPOINT_INTERVAL
+        checkpoint = ModelCheckpoint(folder / "checkpoints", "{step}", train_time_interval=interval, save_top_k=1)
+        self.engine = Engine(
+            # SCDAE brings an ExactResume of its own, which replaces this one.
+            callbacks=[OneSeed(config["seed"]), ExactResume(), self.recorder, self.outputs, checkpoint],
+            default_root_dir=folder / "engine",
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **{"devices": 1, **config["trainer"]},
+        )
+
+    def train(self) -> dict[str, Any]:
+        """Train, or go on training, and return what it took."""
+        self.tell("preparing")
+        self.engine.fit(self.model, datamodule=self.datamodule, ckpt_path=self._checkpoint())
+        trainer = self.engine.trainer
+        return {
+            **self.recorder.summary(),
+            "peak_memory_mib": peak_memory_mib(),
+            "precision": str(trainer.precision),
+            "accelerator": type(trainer.accelerator).__name__.removesuffix("Accelerator").lower(),
+        }
+
+    def test(self) -> dict[str, float]:
+        """Test the final weights and return the evaluator's figures."""
+        self.tell("testing")
+        # SCDAE calibrates the weights that training ends with by itself; the others take the pass that they are given.
+        if not isinstance(self.model, SCDAE) and getattr(self.model, "validate_final_weights", True):
+            self.engine.validate(self.model, datamodule=self.datamodule, verbose=False)
+        with branch_maps(self.model) as self.outputs.maps_of_batch:
+            (figures,) = self.engine.test(self.model, datamodule=self.datamodule, verbose=False)
+        return {name: float(value) for name, value in figures.items()}
+
+    def tell(self, phase: str) -> None:
+        """Say for the display what is going on."""
+        write_json(self.folder / "progress.json", {"phase": phase, "step": None, "total": None})
+
+    def _checkpoint(self) -> Path | None:
+        """Return the last whole checkpoint of an interrupted training."""
+        found = sorted((self.folder / "checkpoints").glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
+        for path in reversed(found):
+            if _is_whole(path):
+                rank_zero_warn(f"Going on from {path}.")
+                return path
+        return None
+
+
+def _is_whole(path: Path) -> bool:
+    """Tell whether a checkpoint was written to its end: a zip file's directory is the last thing in it."""
+    from zipfile import is_zipfile
+
+    return is_zipfile(path)
+
+
+def _parameters(model: AnomalibModule) -> dict[str, int]:
+    networks: Any = model.model
+    parameters = list(networks.parameters())
+    return {
+        "parameters": sum(parameter.numel() for parameter in parameters),
+        "trainable_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+    }

