@@ -1,0 +1,143 @@
+"""The grid: what it expands to, and that every mistake is told in one sentence before any work."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from anomalib_scdae.benchmark.grid import Grid, parse_grid
+from anomalib_scdae.errors import UserError
+from tests.conftest import ROOT
+from tests.test_configs import TABLE
+
+CONFIGS = ("benchmark", "ablation", "benchmark_smoke")
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    given = {
+        "models": [{"class_path": "SCDAE"}, {"name": "Mended", "class_path": "EfficientAdMended"}],
+        "datasets": [{"class_path": "SyntheticLOCO", "categories": ["pushpins", "screw_bag"]}],
+        "seeds": [0, 1],
+        "trainer": {"max_steps": 3},
+        "teacher": "bundled",
+        "penalty_images": "bundled",
+        "baseline": "Mended",
+    }
+    return {**given, **changes}
+
+
+def load(name: str) -> Grid:
+    content = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())
+    for key in ("name", "layout"):
+        content.pop(key, None)
+    return parse_grid(**content)
+
+
+def test_cells_are_rows_by_categories_by_seeds_and_a_category_is_completed_first() -> None:
+    cells = parse_grid(**settings()).cells()
+    assert len(cells) == 8
+    assert [cell.id for cell in cells[:3]] == [
+        "scdae--SyntheticLOCO--pushpins--seed0",
+        "mended--SyntheticLOCO--pushpins--seed0",
+        "scdae--SyntheticLOCO--pushpins--seed1",
+    ]
+    assert {cell.category for cell in cells[:4]} == {"pushpins"}
+
+
+def test_all_rows_share_inputs_steps_and_data_unless_they_say_otherwise() -> None:
+    models = [
+        {"class_path": "SCDAE"},
+        {"class_path": "EfficientAdAsShipped"},
+        {"class_path": "Padim", "init_args": {"n_features": 50}, "trainer": {"max_steps": -1}, "data": {"seed": 3}},
+    ]
+    ours, theirs, padim = parse_grid(**settings(models=models, seeds=[0], baseline=None)).cells()[:3]
+    shared = {"image_size": 256, "teacher": "bundled", "penalty_images": "bundled"}
+    assert ours.model["init_args"] == theirs.model["init_args"] == shared
+    assert (ours.trainer, ours.data, ours.seed) == (theirs.trainer, theirs.data, theirs.seed)
+    assert padim.model["init_args"] == {"n_features": 50}
+    assert padim.trainer == {"max_steps": -1}
+    assert padim.data["init_args"] == {"seed": 3, "category": "pushpins"}
+    assert padim.steps is None
+    assert ours.steps == 3
+
+
+def test_latency_is_measured_once_a_row_against_the_baseline() -> None:
+    cells = parse_grid(**settings()).cells()
+    assert [cell.latency is not None for cell in cells] == [True, True] + [False] * 6
+    assert cells[0].latency == {"baseline": cells[1].model}
+
+
+def test_auto_is_resolved_for_all_cells_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANOMALIB_SCDAE_OFFLINE", "1")
+    grid = parse_grid(**settings(teacher="auto", penalty_images="auto")).resolved()
+    assert grid.teacher in {"bundled", "efficientad"}
+    assert grid.penalty_images in {"bundled", "imagenette"}
+    assert {cell.model["init_args"]["teacher"] for cell in grid.cells()} == {grid.teacher}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"models": []}, "The grid is empty"),
+        ({"models": [{"class_path": "SCDAE", "init_arg": {}}]}, "did you mean 'init_args'"),
+        ({"models": [{"name": "x"}]}, "has no class_path"),
+        ({"models": [{"class_path": "NoSuchModel"}]}, "no AnomalibModule 'NoSuchModel'"),
+        ({"models": [{"class_path": "no.such.Model"}]}, "cannot be imported"),
+        ({"models": [{"class_path": "SCDAE", "init_args": {"branch": 1}}]}, "did you mean 'branches'"),
+        ({"models": [{"class_path": "SCDAE", "init_args": {"fusion": "perhaps"}}]}, "does not take these init_args"),
+        ({"models": [{"class_path": "SCDAE", "backbone_weights": "mine"}]}, "say 'packaged'"),
+        ({"models": [{"class_path": "SCDAE"}, {"class_path": "SCDAE"}]}, "different names"),
+        ({"datasets": [{"class_path": "SyntheticLOCO"}]}, "has no categories"),
+        ({"datasets": [{"class_path": "SyntheticLOC", "categories": ["a"]}]}, "no AnomalibDataModule"),
+        (
+            {"datasets": [{"class_path": "MVTecLOCO", "init_args": {"root": "nowhere"}, "categories": ["a"]}]},
+            "no folder nowhere/a",
+        ),
+        ({"trainer": {"max_step": 1}}, "did you mean 'max_steps'"),
+        ({"trainer": {"logger": True}}, "unknown key 'logger'"),
+        ({"baseline": "Nobody"}, "which is not among models"),
+        ({"teacher": "nowhere.pth"}, "does not exist"),
+    ],
+)
+def test_mistakes_are_told_in_one_sentence(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_grid(**settings(**{"baseline": None, **changes})).resolved().cells()
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_shipped_grids_are_sound(name: str) -> None:
+    grid = load(name)
+    assert grid.cells()
+    assert grid.headline is not None
+    assert grid.baseline is not None
+
+
+def test_shipped_benchmark_is_what_the_documentation_promises() -> None:
+    grid = load("benchmark")
+    assert len(grid.datasets[0].categories) == 5
+    assert len(grid.seeds) >= 2
+    classes = {row.class_path for row in grid.rows}
+    assert {"SCDAE", "EfficientAdAsShipped", "EfficientAdMended", "Stfpm", "ReverseDistillation"} <= classes
+    assert {"Patchcore", "Padim"} <= classes
+
+
+def test_ablation_grid_agrees_with_the_files_of_the_single_experiments() -> None:
+    rows = {row.experiment: row.init_args for row in load("ablation").rows}
+    expected = {
+        str(int(name[3:5])) if name.startswith("exp") else "series": {
+            "branches": branches,
+            "fusion": fusion,
+            "cosine_weight": cosine_weight,
+        }
+        for name, (branches, fusion, cosine_weight, _) in TABLE.items()
+    }
+    assert rows == expected
+    single = yaml.safe_load((ROOT / "configs/ablation/exp11_scdae.yaml").read_text())
+    assert load("ablation").trainer["max_steps"] == single["trainer"]["max_steps"]
+    from anomalib_scdae import SCDAE
+
+    complete = SCDAE(**load("ablation").cells()[0].model["init_args"]).hparams
+    shared = {key: value for key, value in single["model"]["init_args"].items() if key not in rows["11"]}
+    assert shared.items() <= complete.items()

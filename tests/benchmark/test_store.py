@@ -1,0 +1,157 @@
+"""Cells' folders: what is finished stays, what fails is told, what is left is run; with processes that stand in."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from anomalib.pipelines.components.runners import SerialRunner
+
+from anomalib_scdae.benchmark import pipeline
+from anomalib_scdae.benchmark.comparison import Comparison
+from anomalib_scdae.benchmark.estimate import Estimator
+from anomalib_scdae.benchmark.grid import Cell
+from anomalib_scdae.benchmark.pipeline import CellJobGenerator, ComparisonPipeline
+from anomalib_scdae.benchmark.runners.process import ProcessRunner
+from anomalib_scdae.benchmark.store import Store, read_json, write_json
+from anomalib_scdae.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def _fake_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "CELL_MODULE", "tests.benchmark.fake_cell")
+
+
+def make_cell(category: str = "finish", **changes: Any) -> Cell:
+    given = {
+        "id": f"row--data--{category}--seed0",
+        "row": "row",
+        "experiment": None,
+        "dataset": "data",
+        "category": category,
+        "seed": 0,
+        "model": {"class_path": "SCDAE", "init_args": {}},
+        "data": {"class_path": "NoSuchData", "init_args": {"category": category}},
+        "trainer": {"max_steps": 10},
+        "image_size": 256,
+    }
+    return Cell(**{**given, **changes})
+
+
+def run(folder: Path, *cells: Cell, runner: Any = ProcessRunner) -> dict[str, Any]:
+    comparison = Comparison(folder, {"schema": 1}, list(cells))
+    ComparisonPipeline(CellJobGenerator(comparison), runner).run()
+    results = json.loads((folder / "results.json").read_text())
+    return {cell["category"]: cell for cell in results["cells"]}
+
+
+def runs(folder: Path) -> list[str]:
+    return (folder / "runs.txt").read_text().split()
+
+
+@pytest.mark.parametrize("runner", [ProcessRunner, SerialRunner])
+def test_failures_are_recorded_and_stop_nothing(tmp_path: Path, runner: Any) -> None:
+    """With Anomalib's own runner too: a job needs no particular one."""
+    cells = [make_cell(name) for name in ("die", "vanish", "finish")]
+    found = run(tmp_path, *cells, runner=runner)
+    assert {name: cell["status"] for name, cell in found.items()} == {
+        "die": "failed",
+        "vanish": "failed",
+        "finish": "finished",
+    }
+    assert "SIGKILL" in found["die"]["error"]
+    assert "without a result" in found["vanish"]["error"]
+    assert found["finish"]["accuracy"] == {"image_auroc": {"mean": 0.5}}
+    table = pd.read_csv(tmp_path / "results.csv")
+    assert table["status"].tolist() == ["failed", "failed", "finished"]
+    assert table["accuracy.image_auroc.mean"].dropna().tolist() == [0.5]
+
+
+@pytest.mark.slow
+def test_an_exception_is_told_in_one_sentence(tmp_path: Path) -> None:
+    found = run(tmp_path, make_cell("fail"))
+    assert "NoSuchData" in found["fail"]["error"]
+    assert "\n" not in found["fail"]["error"]
+    assert "Traceback" in (tmp_path / "cells" / make_cell("fail").id / "log.txt").read_text()
+
+
+def test_finished_cells_stay_and_failed_ones_are_tried_again(tmp_path: Path) -> None:
+    good, bad = make_cell("finish"), make_cell("die")
+    run(tmp_path, good, bad)
+    run(tmp_path, good, bad)
+    assert runs(tmp_path).count(good.id) == 1
+    assert runs(tmp_path).count(bad.id) == 2
+
+
+def test_a_cell_with_other_settings_runs_anew_and_the_old_one_is_put_aside(tmp_path: Path) -> None:
+    run(tmp_path, make_cell())
+    changed = make_cell(trainer={"max_steps": 20})
+    assert Store(tmp_path).status(changed) == "pending"
+    run(tmp_path, changed)
+    assert len(runs(tmp_path)) == 2
+    (old,) = (tmp_path / "replaced").iterdir()
+    assert yaml.safe_load((old / "config.yaml").read_text())["trainer"] == {"max_steps": 10}
+    assert read_json(old / "result.json") is not None
+
+
+def test_a_cell_that_is_only_called_otherwise_does_not_run_anew(tmp_path: Path) -> None:
+    run(tmp_path, make_cell())
+    renamed = make_cell(experiment="11", notes=["a remark"], latency={"baseline": {}})
+    found = run(tmp_path, renamed)
+    assert len(runs(tmp_path)) == 1
+    assert (found["finish"]["experiment"], found["finish"]["notes"]) == ("11", ["a remark"])
+
+
+def test_a_torn_result_counts_as_none(tmp_path: Path) -> None:
+    cell = make_cell()
+    run(tmp_path, cell)
+    file = Store(tmp_path).cell_folder(cell) / "result.json"
+    file.write_text(file.read_text()[:20])
+    assert Store(tmp_path).status(cell) == "pending"
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    write_json(file, {"value": 1})
+    with pytest.raises(TypeError):
+        write_json(file, {"value": object()})
+    assert read_json(file) == {"value": 1}
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_numbers_that_are_not_finite_are_null(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": [float("nan"), float("inf"), 1.0]})
+    assert read_json(tmp_path / "a.json") == {"a": [None, None, 1.0]}
+
+
+def test_two_benchmarks_cannot_share_a_folder(tmp_path: Path) -> None:
+    with Store(tmp_path).locked(), pytest.raises(UserError, match="at work"):
+        run(tmp_path, make_cell())
+    assert not (tmp_path / "cells").exists()
+
+
+def test_an_interruption_ends_the_running_cell_and_leaves_it_pending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "anomalib_scdae.benchmark.display._Lines.poll", lambda self: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
+    cell = make_cell("sleep")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, cell)
+    assert Store(tmp_path).status(cell) == "pending"
+
+
+def test_estimates_come_from_finished_cells(tmp_path: Path) -> None:
+    cells = [make_cell("finish"), make_cell("later")]
+    rough = Estimator(cells, Store(tmp_path))
+    assert "rough" in rough.basis
+    assert rough.seconds(cells[1]) == pytest.approx(10 * 1.0 + 240.0)
+    Store(tmp_path).begin(cells[0])
+    result = {"status": "finished", "duration_seconds": 50.0, "training": {"steps": 10, "seconds": 20.0}}
+    write_json(Store(tmp_path).cell_folder(cells[0]) / "result.json", result)
+    known = Estimator(cells, Store(tmp_path))
+    assert known.seconds(cells[1]) == 50.0
+    assert known.seconds(make_cell("other", row="another", trainer={"max_steps": 100})) == pytest.approx(100 * 2 + 30)
