@@ -26,8 +26,6 @@ def train(model: Any, loco_root: Path, folder: Path) -> TrainingRecorder:
         default_root_dir=folder,
         accelerator="cpu",
         enable_progress_bar=False,
-        enable_checkpointing=False,
-        barebones=False,
         logger=False,
     )
     engine.fit(model, datamodule=data)
