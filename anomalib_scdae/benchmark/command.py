@@ -74,7 +74,7 @@ def benchmark(
     if workers < 1:
         msg = f"workers is {workers}, but at least one cell must run at a time: give 1 or more."
         raise UserError(msg)
-    settings = {
+    settings: dict[str, Any] = {
         "models": list(models),
         "datasets": list(datasets),
         "seeds": list(seeds),

@@ -256,7 +256,7 @@ def _row(entry: Mapping[str, Any], number: int) -> Row:
         msg = f"{where} has no class_path: name the model's class, e.g. SCDAE."
         raise UserError(msg)
     experiment = entry.get("experiment")
-    given = {
+    given: dict[str, Any] = {
         "name": str(entry.get("name", entry["class_path"].rpartition(".")[2])),
         "experiment": None if experiment is None else str(experiment),
     }

@@ -53,7 +53,7 @@ def packaged_backbone() -> Iterator[None]:
             model.load_state_dict({key: weights[key] for key in model.state_dict()})
         return model
 
-    timm.create_model = create_model
+    timm.create_model = create_model  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -70,11 +70,12 @@ class EfficientAdAsShipped(EfficientAd):
 
     def prepare_imagenette_data(self, image_size: tuple[int, int] | torch.Size) -> None:
         """Prepare the penalty images that SCDAE would read, in its order."""
-        resume = [callback for callback in self.trainer.callbacks if isinstance(callback, ExactResume)]
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        resume = [callback for callback in callbacks if isinstance(callback, ExactResume)]
         seed = resume[0].seed if resume else 0
         size = (int(image_size[0]), int(image_size[1]))
         self._penalty_reader = PenaltyReader(load_penalty_images(self.penalty_source, size, seed=seed))
-        self.imagenet_iterator = self._penalty_batches(self._penalty_reader)
+        self.imagenet_iterator = self._penalty_batches(self._penalty_reader)  # type: ignore[assignment]
 
     def _penalty_batches(self, reader: PenaltyReader) -> Iterator[tuple[torch.Tensor]]:
         """Give the penalty image of the present step, as often as EfficientAd asks for the next."""
