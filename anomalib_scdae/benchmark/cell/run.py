@@ -13,7 +13,7 @@ from anomalib.data import AnomalibDataModule
 from anomalib.engine import Engine
 from anomalib.models import AnomalibModule
 from anomalib.models.components import MemoryBankMixin
-from lightning.pytorch import seed_everything
+from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.utilities import rank_zero_warn
 
 from anomalib_scdae.benchmark.cell.accuracy import accuracy
@@ -26,7 +26,6 @@ from anomalib_scdae.benchmark.cell.outputs import OutputCollector
 from anomalib_scdae.benchmark.cell.training import OneSeed, TrainingRecorder
 from anomalib_scdae.benchmark.provenance import git_state
 from anomalib_scdae.benchmark.store import FINISHED, write_json
-from anomalib_scdae.lightning_model import SCDAE
 from anomalib_scdae.resume import ExactResume
 
 #: How often a training is saved, so that an interruption costs no more than that.
@@ -83,21 +82,28 @@ class _Run:
         self.outputs = OutputCollector()
         interval = timedelta(days=365) if isinstance(model, MemoryBankMixin) else CHECKPOINT_INTERVAL
         checkpoint = ModelCheckpoint(folder / "checkpoints", "{step}", train_time_interval=interval, save_top_k=1)
-        self.engine = Engine(
-            # SCDAE brings an ExactResume of its own, which replaces this one.
-            callbacks=[OneSeed(config["seed"]), ExactResume(), self.recorder, self.outputs, checkpoint],
-            default_root_dir=folder / "engine",
+        trainer = {"devices": 1, **config["trainer"]}
+        # SCDAE brings an ExactResume of its own, which replaces this one.
+        callbacks = [OneSeed(config["seed"]), ExactResume(), self.recorder, checkpoint]
+        self.trainer_engine = self._engine(callbacks, trainer)
+        # Every model is tested in full precision: where EfficientAd's maps are computed in bfloat16, scores tie.
+        self.test_engine = self._engine([self.outputs], {**_machine(trainer), "precision": "32-true"})
+
+    def _engine(self, callbacks: list[Callback], trainer: dict[str, Any]) -> Engine:
+        return Engine(
+            callbacks=callbacks,
+            default_root_dir=self.folder / "engine",
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            **{"devices": 1, **config["trainer"]},
+            **trainer,
         )
 
     def train(self) -> dict[str, Any]:
         """Train, or go on training, and return what it took."""
         self.tell("preparing")
-        self.engine.fit(self.model, datamodule=self.datamodule, ckpt_path=self._checkpoint())
-        trainer = self.engine.trainer
+        self.trainer_engine.fit(self.model, datamodule=self.datamodule, ckpt_path=self._checkpoint())
+        trainer = self.trainer_engine.trainer
         return {
             **self.recorder.summary(),
             "peak_memory_mib": peak_memory_mib(),
@@ -108,11 +114,10 @@ class _Run:
     def test(self) -> dict[str, float]:
         """Test the final weights and return the evaluator's figures."""
         self.tell("testing")
-        # SCDAE calibrates the weights that training ends with by itself; the others take the pass that they are given.
-        if not isinstance(self.model, SCDAE) and getattr(self.model, "validate_final_weights", True):
-            self.engine.validate(self.model, datamodule=self.datamodule, verbose=False)
+        if getattr(self.model, "validate_final_weights", True):
+            self.test_engine.validate(self.model, datamodule=self.datamodule, verbose=False)
         with branch_maps(self.model) as self.outputs.maps_of_batch:
-            (figures,) = self.engine.test(self.model, datamodule=self.datamodule, verbose=False)
+            (figures,) = self.test_engine.test(self.model, datamodule=self.datamodule, verbose=False)
         return {name: float(value) for name, value in figures.items()}
 
     def tell(self, phase: str) -> None:
@@ -127,6 +132,12 @@ class _Run:
                 rank_zero_warn(f"Going on from {path}.")
                 return path
         return None
+
+
+def _machine(trainer: dict[str, Any]) -> dict[str, Any]:
+    """Return those of the trainer's arguments that say where to run, and how many batches."""
+    names = ("accelerator", "devices", "limit_val_batches", "limit_test_batches", "deterministic")
+    return {name: trainer[name] for name in names if name in trainer}
 
 
 def _is_whole(path: Path) -> bool:
