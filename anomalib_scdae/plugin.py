@@ -41,6 +41,8 @@ def register(registry: "ModuleType") -> None:
     if hasattr(registry, "ALLOWED_MODULES"):
         registry.ALLOWED_MODULES.add("anomalib_scdae")
     for name, home in REGISTRIES[registry.__name__].items():
+        if home not in sys.modules and _one_of_ours_is_initializing():
+            continue  # it imports Anomalib, and `home` would import it half made; we come back when `home` is imported
         module = import_module(home)
         # Whoever imports our module first imports Anomalib through it: the class then exists only when our module is
         # complete, and the finder, which waits for our modules too, comes back.
@@ -115,6 +117,16 @@ def install() -> None:
             _register_safely(registry)
 
 
+def _one_of_ours_is_initializing() -> bool:
+    """Whether one of our modules is being imported, except those after whose execution we come back."""
+    package = __name__.partition(".")[0]
+    homes = {home for classes in REGISTRIES.values() for home in classes.values()}
+    return any(
+        name.startswith(f"{package}.") and name not in {__name__, *homes} and _is_initializing(module)
+        for name, module in tuple(sys.modules.items())
+    )
+
+
 def _is_initializing(module: "ModuleType") -> bool:
     """Whether Python is still executing ``module``."""
-    return getattr(module.__spec__, "_initializing", False)
+    return getattr(getattr(module, "__spec__", None), "_initializing", False)

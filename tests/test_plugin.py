@@ -323,6 +323,10 @@ class TestInstalled:
     def test_known_whatever_a_program_imports_first(self, wheel_python: Path, tmp_path: Path, first: str) -> None:
         _succeeds(wheel_python, "-c", f"{first}\n{MODEL_IS_KNOWN}", cwd=tmp_path)
 
+    def test_a_module_of_ours_that_imports_anomalib_is_left_alone(self, wheel_python: Path, tmp_path: Path) -> None:
+        program = "import anomalib_scdae.torch_model\nfrom anomalib_scdae import SCDAE"
+        _succeeds(wheel_python, "-c", f"{program}\n{MODEL_IS_KNOWN}", cwd=tmp_path)
+
     @pytest.mark.parametrize("first", ["pass", FIRST_IMPORTS[-1]])
     def test_known_from_an_editable_installation(self, editable_python: Path, tmp_path: Path, first: str) -> None:
         _succeeds(editable_python, "-c", f"{first}\n{MODEL_IS_KNOWN}", cwd=tmp_path)
