@@ -35,6 +35,7 @@ def benchmark(
     headline: str | None = None,
     runner: Literal["process"] = "process",
     workers: int = 1,
+    keep_weights: bool = True,
     only: Sequence[str] = (),
     dry_run: bool = False,
     report_only: bool = False,
@@ -61,6 +62,7 @@ def benchmark(
         headline: Name of the row that the report is about.
         runner: Where cells run: process for this machine.
         workers: Cells that run at the same time; with more than one, times are not comparable.
+        keep_weights: Keep each cell's final weights, from which its latency can also be measured later.
         only: Run only the cells whose id matches one of these patterns, e.g. scdae--*; all are listed.
         dry_run: List the cells with an estimate of their time, and run nothing.
         report_only: Write tables and report from the cells that are there, and run nothing.
@@ -106,7 +108,7 @@ def benchmark(
         "environment": environment(),
         "grid": {**settings, "teacher": grid.teacher, "penalty_images": grid.penalty_images},
     }
-    comparison = Comparison(Path(output), header, cells)
+    comparison = Comparison(Path(output), header, cells, keep_weights)
     if report_only:
         comparison.refresh()
         return
@@ -123,6 +125,7 @@ def _conclude(comparison: Comparison, chosen: set[str]) -> None:
     statuses = {cell.id: comparison.store.status(cell) for cell in comparison.cells if cell.id in chosen}
     finished = sum(status == FINISHED for status in statuses.values())
     print(f"{finished} of {len(statuses)} cells are finished; results are in {comparison.folder}.")
+    _tell_missing_latencies(comparison, chosen)
     failed = [name for name, status in statuses.items() if status == FAILED]
     if failed:
         msg = (
@@ -130,3 +133,13 @@ def _conclude(comparison: Comparison, chosen: set[str]) -> None:
             "tries them again."
         )
         raise UserError(msg)
+
+
+def _tell_missing_latencies(comparison: Comparison, chosen: set[str]) -> None:
+    store = comparison.store
+    lacking = [cell for cell in comparison.cells if cell.id in chosen and store.lacks_latency(cell)]
+    lost = [cell for cell in lacking if not store.latency_is_due(cell)]
+    if len(lost) < len(lacking):
+        print(f"The latency of {len(lacking) - len(lost)} cells could not be measured; the same command tries again.")
+    if lost:
+        print(f"The latency of {len(lost)} cells cannot be measured, as their weights were not kept.")

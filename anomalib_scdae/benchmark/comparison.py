@@ -26,11 +26,13 @@ class Comparison:
         folder: The benchmark's folder.
         header: What ``results.json`` says besides the cells.
         cells: All cells of the grid, whether they run now or not.
+        keep_weights: Whether cells keep their final weights when nothing is left to be measured.
     """
 
     folder: Path
     header: Mapping[str, Any]
     cells: list[Cell]
+    keep_weights: bool = True
 
     @property
     def store(self) -> Store:

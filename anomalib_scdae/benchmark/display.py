@@ -102,6 +102,9 @@ def print_cells(cells: list[Cell], store: Store, chosen: set[str]) -> None:
             seconds = estimator.seconds(cell)
             left += seconds
             estimate = _time(seconds)
+        elif cell.id in chosen and store.latency_is_due(cell):
+            left += estimator.deployment_seconds
+            status, estimate = f"{status}, latency is due", _time(estimator.deployment_seconds)
         table.add_row(cell.id, status, estimate)
     console = Console() if Console().is_terminal else Console(width=160)
     console.print(table)

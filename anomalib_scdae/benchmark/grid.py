@@ -191,12 +191,15 @@ class Grid:
             trainer={**self.trainer, **row.trainer},
             image_size=self.image_size,
             backbone_weights=row.backbone_weights,
-            latency={"baseline": self._model(self._baseline_row(row))} if wants_latency else None,
+            latency=self._latency(row) if wants_latency else None,
             notes=[row.note] if row.note else [],
         )
 
-    def _baseline_row(self, row: Row) -> Row:
-        return next((other for other in self.rows if other.name == self.baseline), row)
+    def _latency(self, row: Row) -> dict[str, Any]:
+        """Return what a row is timed against: the baseline, else itself."""
+        baseline = next((other for other in self.rows if other.name == self.baseline), row)
+        weights = {"backbone_weights": baseline.backbone_weights} if baseline.backbone_weights else {}
+        return {"baseline": self._model(baseline), **weights}
 
     def _model(self, row: Row) -> dict[str, Any]:
         """Return class and arguments of a row, with the grid's settings where the class takes them."""

@@ -16,13 +16,14 @@ from anomalib_scdae.benchmark.store import FINISHED, Store, read_json
 from anomalib_scdae.errors import UserError
 
 CELL_MODULE = "anomalib_scdae.benchmark.cell"
-LOG = "log.txt"
+LOG, PROGRESS = "log.txt", "progress.json"
 
 
 class CellJob(Job):
-    """Runs one cell in a process of its own and records how it ended. Never raises for a cell that fails.
+    """Runs one cell in processes of its own and records how they ended. Never raises for a cell that fails.
 
-    Any runner may run it, in any process that sees the benchmark's folder.
+    One process trains and tests, and a second one measures latency where that is asked for; what the first one has
+    found is safe by then. Any runner may run the job, in any process that sees the benchmark's folder.
 
     Args:
         cell: What to run.
@@ -34,19 +35,27 @@ class CellJob(Job):
     def __init__(self, cell: Cell, comparison: Comparison) -> None:
         self.cell = cell
         self.comparison = comparison
+        self.module = CELL_MODULE
+        self.working_folder = Path.cwd()
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
     def run(self, task_id: int | None = None) -> dict[str, Any]:
         """Run the cell and return its entry of ``results.json``."""
         del task_id
-        store = self.comparison.store
-        folder = store.begin(self.cell)
-        code = self._run_process(folder)
-        if store.status(self.cell) != FINISHED and not self._stopped:
-            store.fail(self.cell, _why(folder, code))
+        self.work()
         self.comparison.refresh()
-        return store.result(self.cell)
+        return self.comparison.store.result(self.cell)
+
+    def work(self) -> None:
+        """Do what is left of the cell, without telling the tables."""
+        store = self.comparison.store
+        if store.status(self.cell) != FINISHED:
+            self._train(store)
+        if store.latency_is_due(self.cell) and not self._stopped:
+            self._deploy(store)
+        if store.status(self.cell) == FINISHED and not self.comparison.keep_weights and not self._stopped:
+            store.drop_weights(self.cell)
 
     def stop(self) -> None:
         """End the cell's process; the cell stays pending."""
@@ -67,12 +76,25 @@ class CellJob(Job):
         """Travel without the process."""
         return {**self.__dict__, "_process": None}
 
-    def _run_process(self, folder: Path) -> int:
-        command = [sys.executable, "-m", CELL_MODULE, str(folder / "config.yaml")]
+    def _train(self, store: Store) -> None:
+        folder = store.begin(self.cell)
+        code = self._run_process(folder, "train")
+        if store.status(self.cell) != FINISHED and not self._stopped:
+            store.fail(self.cell, _why(folder, code))
+
+    def _deploy(self, store: Store) -> None:
+        folder = store.begin_latency(self.cell)
+        code = self._run_process(folder, "deploy")
+        if store.lacks_latency(self.cell) and not self._stopped:
+            store.add(self.cell, latency={"error": _why(folder, code)})
+
+    def _run_process(self, folder: Path, step: str) -> int:
+        (folder / PROGRESS).unlink(missing_ok=True)
+        command = [sys.executable, "-m", self.module, str(folder.resolve() / "config.yaml"), step]
         with (folder / LOG).open("ab") as log:
             # The child ends when its standard input does, so also when this process is killed.
             self._process = subprocess.Popen(  # noqa: S603
-                command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
+                command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, cwd=self.working_folder
             )
             try:
                 if self._stopped:
@@ -100,10 +122,11 @@ class CellJobGenerator(JobGenerator):
         return CellJob
 
     def generate_jobs(self, args: dict | None = None, prev_stage_result: Any = None) -> Generator[Job, None, None]:
-        """Yield a job for each cell that was chosen and is pending or has failed."""
+        """Yield a job for each cell that was chosen and is pending, has failed or lacks its latency."""
         del args, prev_stage_result
         for cell in self.comparison.cells:
-            if self.chosen(cell) and self.comparison.store.status(cell) != FINISHED:
+            store = self.comparison.store
+            if self.chosen(cell) and (store.status(cell) != FINISHED or store.latency_is_due(cell)):
                 yield CellJob(cell, self.comparison)
 
 

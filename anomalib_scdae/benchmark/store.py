@@ -2,7 +2,8 @@
 """A benchmark's folder: a folder to each cell, and the tables made of all of them.
 
 Whatever is in the folder is whole: files replace their predecessors in one step. A cell is finished once its
-``result.json`` is there and its ``config.yaml`` says what the grid says; everything else is run (again).
+``result.json`` is there and its ``config.yaml`` says what the grid says; everything else is run (again). Latency comes
+after that: it is added to the result of a finished cell, from the weights in the cell's folder.
 """
 
 import json
@@ -23,6 +24,8 @@ from anomalib_scdae.errors import UserError
 from anomalib_scdae.evaluation.files import replacing
 
 FINISHED, FAILED, PENDING = "finished", "failed", "pending"
+#: A finished cell's final weights, in its folder.
+WEIGHTS = "weights.safetensors"
 #: What does not fit into a table's cell.
 NOT_IN_CSV = ("curve", "gallery", "notes")
 
@@ -54,7 +57,7 @@ class Store:
             "seed": cell.seed,
         }
         status = {"status": PENDING, "error": None}
-        notes = [*cell.notes, *(known or {}).get("notes", [])]
+        notes = [*cell.notes, *(known or {}).get("notes", []), *_latency_failure(known)]
         return {**description, **status, **(known or {}), **description, "notes": list(dict.fromkeys(notes))}
 
     def status(self, cell: Cell) -> str:
@@ -69,11 +72,44 @@ class Store:
             aside.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(folder, aside)
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("result.json", "failure.json", "progress.json"):
+        for name in ("result.json", "failure.json", WEIGHTS):
             (folder / name).unlink(missing_ok=True)
-        with replacing(folder / "config.yaml") as file:
-            file.write_text(yaml.safe_dump(cell.config(), sort_keys=False), "utf-8")
+        self._write_config(cell)
         return folder
+
+    def latency_is_due(self, cell: Cell) -> bool:
+        """Tell whether a finished cell lacks the latency that the grid asks for, and has the weights to measure it.
+
+        Latency against another baseline, or an attempt that has failed as a whole, is as good as none.
+        """
+        return self.lacks_latency(cell) and (self.cell_folder(cell) / WEIGHTS).exists()
+
+    def lacks_latency(self, cell: Cell) -> bool:
+        """Tell whether a finished cell lacks the latency that the grid asks for."""
+        known = self._read(cell)
+        if cell.latency is None or known is None or known.get("status") != FINISHED:
+            return False
+        latency = known.get("latency")
+        return not latency or "error" in latency or (self._config(cell) or {}).get("latency") != _as_json(cell.latency)
+
+    def begin_latency(self, cell: Cell) -> Path:
+        """Make a finished cell's folder ready for the measurement of its latency, and return it."""
+        self.add(cell, latency=None)
+        (self.cell_folder(cell) / "failure.json").unlink(missing_ok=True)
+        self._write_config(cell)
+        return self.cell_folder(cell)
+
+    def add(self, cell: Cell, **more: Any) -> None:
+        """Add to a cell's result; ``None`` takes away."""
+        result = {**(self._read(cell) or {}), **more}
+        write_json(
+            self.cell_folder(cell) / "result.json",
+            {key: value for key, value in result.items() if key not in more or value is not None},
+        )
+
+    def drop_weights(self, cell: Cell) -> None:
+        """Delete the weights of a cell."""
+        (self.cell_folder(cell) / WEIGHTS).unlink(missing_ok=True)
 
     def fail(self, cell: Cell, error: str, **more: Any) -> None:
         """Record that a cell has failed, with one sentence that says why."""
@@ -111,12 +147,20 @@ class Store:
 
     def _is_of(self, cell: Cell) -> bool:
         """Tell whether what is in the cell's folder was made with the same settings."""
+        saved, config = self._config(cell), _as_json(cell.config())
+        return saved is not None and all(saved.get(key) == config[key] for key in DECISIVE)
+
+    def _config(self, cell: Cell) -> dict[str, Any] | None:
+        """Read the configuration of what is in the cell's folder."""
         try:
             saved = yaml.safe_load((self.cell_folder(cell) / "config.yaml").read_text("utf-8"))
         except (OSError, yaml.YAMLError):
-            return False
-        config = json.loads(json.dumps(cell.config()))
-        return isinstance(saved, dict) and all(saved.get(key) == config[key] for key in DECISIVE)
+            return None
+        return saved if isinstance(saved, dict) else None
+
+    def _write_config(self, cell: Cell) -> None:
+        with replacing(self.cell_folder(cell) / "config.yaml") as file:
+            file.write_text(yaml.safe_dump(cell.config(), sort_keys=False), "utf-8")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -132,6 +176,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def _latency_failure(result: Mapping[str, Any] | None) -> list[str]:
+    error = ((result or {}).get("latency") or {}).get("error")
+    return [f"Latency could not be measured: {error}"] if error else []
+
+
+def _as_json(value: Any) -> Any:
+    """Return what comes back when a value is written and read: tuples become lists, keys become strings."""
+    return json.loads(json.dumps(value))
 
 
 def _plain(value: Any) -> Any:

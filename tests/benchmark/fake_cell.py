@@ -1,5 +1,6 @@
 """Stands in for a cell's process: does at once what the cell's category says."""
 
+import json
 import os
 import signal
 import sys
@@ -10,11 +11,10 @@ import yaml
 
 from anomalib_scdae.evaluation.files import replacing
 
-if __name__ == "__main__":
-    config_file = Path(sys.argv[1])
-    category = yaml.safe_load(config_file.read_text())["category"]
-    with (config_file.parents[2] / "runs.txt").open("a") as runs:
-        runs.write(config_file.parent.name + "\n")
+RESULT = {"status": "finished", "accuracy": {"image_auroc": {"mean": 0.5}}}
+
+
+def train(config_file: Path, category: str) -> None:
     if category == "fail":
         # Through the real entry, which cannot read this configuration's data. It takes seconds to import.
         from anomalib_scdae.benchmark.cell.__main__ import main
@@ -26,5 +26,29 @@ if __name__ == "__main__":
         sys.exit(0)
     if category == "sleep":
         time.sleep(60)
-    with replacing(config_file.parent / "result.json") as file:
-        file.write_text('{"status": "finished", "accuracy": {"image_auroc": {"mean": 0.5}}}')
+    (config_file.parent / "weights.safetensors").write_bytes(b"")
+    write(config_file.parent / "result.json", RESULT)
+
+
+def deploy(config_file: Path, category: str) -> None:
+    # The first attempt dies, as it does when memory runs out.
+    if category == "die_when_measured" and runs(config_file).count(f"{config_file.parent.name}:deploy") == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    result = json.loads((config_file.parent / "result.json").read_text())
+    write(config_file.parent / "result.json", {**result, "latency": {"torch_fp32": {"median_ms": 1.0}}})
+
+
+def write(path: Path, content: dict) -> None:
+    with replacing(path) as file:
+        file.write_text(json.dumps(content))
+
+
+def runs(config_file: Path) -> list[str]:
+    return (config_file.parents[2] / "runs.txt").read_text().split()
+
+
+if __name__ == "__main__":
+    config_file, step = Path(sys.argv[1]), sys.argv[2]
+    with (config_file.parents[2] / "runs.txt").open("a") as file:
+        file.write(config_file.parent.name + (":deploy" if step == "deploy" else "") + "\n")
+    {"train": train, "deploy": deploy}[step](config_file, yaml.safe_load(config_file.read_text())["category"])

@@ -98,10 +98,50 @@ def test_a_cell_with_other_settings_runs_anew_and_the_old_one_is_put_aside(tmp_p
 
 def test_a_cell_that_is_only_called_otherwise_does_not_run_anew(tmp_path: Path) -> None:
     run(tmp_path, make_cell())
-    renamed = make_cell(experiment="11", notes=["a remark"], latency={"baseline": {}})
-    found = run(tmp_path, renamed)
+    found = run(tmp_path, make_cell(experiment="11", notes=["a remark"]))
     assert len(runs(tmp_path)) == 1
     assert (found["finish"]["experiment"], found["finish"]["notes"]) == ("11", ["a remark"])
+
+
+LATENCY = {"baseline": {"class_path": "SCDAE", "init_args": {}}}
+
+
+def test_latency_wanted_later_is_measured_without_a_training(tmp_path: Path) -> None:
+    cell, timed = make_cell(), make_cell(latency=LATENCY)
+    run(tmp_path, cell)
+    assert "latency" not in run(tmp_path, cell)["finish"]
+    found = run(tmp_path, timed)
+    assert found["finish"]["accuracy"] == {"image_auroc": {"mean": 0.5}}
+    assert found["finish"]["latency"] == {"torch_fp32": {"median_ms": 1.0}}
+    assert runs(tmp_path) == [cell.id, f"{cell.id}:deploy"]
+    run(tmp_path, timed)
+    run(tmp_path, cell)
+    assert len(runs(tmp_path)) == 2
+    run(tmp_path, make_cell(latency={"baseline": {"class_path": "EfficientAd", "init_args": {}}}))
+    assert runs(tmp_path) == [cell.id, f"{cell.id}:deploy", f"{cell.id}:deploy"]
+
+
+def test_a_death_while_latency_is_measured_costs_no_accuracy_and_no_training(tmp_path: Path) -> None:
+    cell = make_cell("die_when_measured", latency=LATENCY)
+    found = run(tmp_path, cell)["die_when_measured"]
+    assert found["status"] == "finished"
+    assert found["accuracy"] == {"image_auroc": {"mean": 0.5}}
+    assert "SIGKILL" in found["latency"]["error"]
+    assert "Latency could not be measured" in found["notes"][0]
+    found = run(tmp_path, cell)["die_when_measured"]
+    assert found["latency"] == {"torch_fp32": {"median_ms": 1.0}}
+    assert runs(tmp_path) == [cell.id, f"{cell.id}:deploy", f"{cell.id}:deploy"]
+
+
+def test_weights_that_are_not_kept_go_when_nothing_is_left_to_be_measured(tmp_path: Path) -> None:
+    cell, timed = make_cell(latency=LATENCY), make_cell("later")
+    comparison = Comparison(tmp_path, {}, [cell, timed], keep_weights=False)
+    ComparisonPipeline(CellJobGenerator(comparison), ProcessRunner).run()
+    assert comparison.store.result(cell)["latency"] == {"torch_fp32": {"median_ms": 1.0}}
+    assert not list(tmp_path.rglob("weights.safetensors"))
+    timed = make_cell("later", latency=LATENCY)
+    assert comparison.store.lacks_latency(timed)
+    assert not comparison.store.latency_is_due(timed)
 
 
 def test_a_torn_result_counts_as_none(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m anomalib_scdae.benchmark.cell CONFIG``: run one cell in this process.
+"""``python -m anomalib_scdae.benchmark.cell CONFIG [train | deploy]``: one step of a cell, in this process.
 
 Ends when the process that started it ends: that one holds the other end of this one's standard input.
 """
@@ -13,13 +13,21 @@ from pathlib import Path
 from anomalib_scdae.benchmark.store import write_json
 
 
-def main(config_file: Path) -> int:
-    """Run the cell that ``config_file`` describes; what goes wrong is told in ``failure.json`` beside it."""
+def main(config_file: Path, step: str = "train") -> int:
+    """Run a step of the cell that ``config_file`` describes; what goes wrong is told in ``failure.json`` beside it.
+
+    Args:
+        config_file: The cell's configuration.
+        step: ``train`` to train and test it, ``deploy`` to measure the deployed model of a cell that is finished.
+    """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        from anomalib_scdae.benchmark.cell.run import run_cell
+        if step == "deploy":
+            from anomalib_scdae.benchmark.cell.deploy import deploy_cell as run_step
+        else:
+            from anomalib_scdae.benchmark.cell.run import run_cell as run_step
 
-        run_cell(config_file)
+        run_step(config_file)
     except Exception as error:  # noqa: BLE001 - a failing cell is a result, too
         traceback.print_exc()
         write_json(config_file.parent / "failure.json", {"error": in_one_sentence(error)})
@@ -42,4 +50,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:3]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains, tests and measures one cell, and writes its result."""
+"""Trains and tests one cell, and writes its result and its weights."""
 
 import shutil
 import time
@@ -19,13 +19,13 @@ from lightning.pytorch.utilities import rank_zero_warn
 from anomalib_scdae.benchmark.cell.accuracy import accuracy
 from anomalib_scdae.benchmark.cell.branch_maps import branch_maps
 from anomalib_scdae.benchmark.cell.build import backbone_note, build_datamodule, build_model
-from anomalib_scdae.benchmark.cell.deploy import deployment
 from anomalib_scdae.benchmark.cell.gallery import write_gallery
 from anomalib_scdae.benchmark.cell.memory import peak_memory_mib
 from anomalib_scdae.benchmark.cell.outputs import OutputCollector
 from anomalib_scdae.benchmark.cell.training import OneSeed, TrainingRecorder
+from anomalib_scdae.benchmark.cell.weights import save_weights
 from anomalib_scdae.benchmark.provenance import git_state
-from anomalib_scdae.benchmark.store import FINISHED, write_json
+from anomalib_scdae.benchmark.store import FINISHED, WEIGHTS, write_json
 from anomalib_scdae.resume import ExactResume
 
 #: How often a training is saved, so that an interruption costs no more than that.
@@ -33,7 +33,7 @@ CHECKPOINT_INTERVAL = timedelta(minutes=10)
 
 
 def run_cell(config_file: Path) -> None:
-    """Run the cell of ``config_file`` and write ``result.json`` beside it.
+    """Run the cell of ``config_file``, and write its weights and then ``result.json`` beside it.
 
     A training that was interrupted goes on from its last checkpoint.
     """
@@ -59,10 +59,7 @@ def run_cell(config_file: Path) -> None:
         "size": _parameters(model),
     }
     run.outputs.write_scores(folder / "scores.csv")
-    if config["latency"]:
-        run.tell("measuring")
-        size, latency = deployment(model, datamodule, config, folder)
-        result |= {"size": {**result["size"], **size}, "latency": latency}
+    save_weights(model, folder / WEIGHTS)
     result["duration_seconds"] = round(time.perf_counter() - started, 1)
     result["finished_at"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
     write_json(folder / "result.json", result)
