@@ -14,6 +14,7 @@ from anomalib_scdae.benchmark.comparison import SCHEMA, Comparison, environment
 from anomalib_scdae.benchmark.display import print_cells
 from anomalib_scdae.benchmark.grid import Cell, parse_grid
 from anomalib_scdae.benchmark.pipeline import CellJobGenerator, ComparisonPipeline, make_runner_of
+from anomalib_scdae.benchmark.runners.ray_cluster import RayOptions
 from anomalib_scdae.benchmark.store import FAILED, FINISHED, Store, read_json
 from anomalib_scdae.errors import UserError
 
@@ -33,8 +34,9 @@ def benchmark(
     penalty_images: str = "auto",
     baseline: str | None = None,
     headline: str | None = None,
-    runner: Literal["process"] = "process",
+    runner: Literal["process", "ray"] = "process",
     workers: int = 1,
+    ray: RayOptions | None = None,
     keep_weights: bool = True,
     only: Sequence[str] = (),
     dry_run: bool = False,
@@ -60,8 +62,9 @@ def benchmark(
         penalty_images: Penalty images of all rows that take some, see SCDAE.
         baseline: Name of the row that the others are compared with.
         headline: Name of the row that the report is about.
-        runner: Where cells run: process for this machine.
-        workers: Cells that run at the same time; with more than one, times are not comparable.
+        runner: Where cells run: process for this machine, ray for a Ray cluster.
+        workers: Cells that run at the same time on this machine; with more than one, times are not comparable.
+        ray: Cluster and what a cell gets of it: address, cpus_per_cell, gpus_per_cell.
         keep_weights: Keep each cell's final weights, from which its latency can also be measured later.
         only: Run only the cells whose id matches one of these patterns, e.g. scdae--*; all are listed.
         dry_run: List the cells with an estimate of their time, and run nothing.
@@ -108,12 +111,13 @@ def benchmark(
         "environment": environment(),
         "grid": {**settings, "teacher": grid.teacher, "penalty_images": grid.penalty_images},
     }
-    comparison = Comparison(Path(output), header, cells, keep_weights)
+    comparison = Comparison(Path(output).absolute(), header, cells, keep_weights)
     if report_only:
         comparison.refresh()
         return
+    make_runner = make_runner_of(runner, workers, ray)
     generator = CellJobGenerator(comparison, lambda cell: cell.id in chosen)
-    ComparisonPipeline(generator, make_runner_of(runner, workers)).run()
+    ComparisonPipeline(generator, make_runner).run()
     _conclude(comparison, chosen)
 
 

@@ -6,14 +6,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anomalib.pipelines.components.base import Job, JobGenerator, Pipeline, Runner
 
 from anomalib_scdae.benchmark.comparison import Comparison
 from anomalib_scdae.benchmark.grid import Cell
-from anomalib_scdae.benchmark.store import FINISHED, Store, read_json
+from anomalib_scdae.benchmark.store import FINISHED, Store, read_json, write_json
 from anomalib_scdae.errors import UserError
+
+if TYPE_CHECKING:
+    from anomalib_scdae.benchmark.runners.ray_cluster import RayOptions
 
 CELL_MODULE = "anomalib_scdae.benchmark.cell"
 LOG, PROGRESS = "log.txt", "progress.json"
@@ -89,8 +92,8 @@ class CellJob(Job):
             store.add(self.cell, latency={"error": _why(folder, code)})
 
     def _run_process(self, folder: Path, step: str) -> int:
-        (folder / PROGRESS).unlink(missing_ok=True)
-        command = [sys.executable, "-m", self.module, str(folder.resolve() / "config.yaml"), step]
+        write_json(folder / PROGRESS, {"phase": "starting", "step": None, "total": None})
+        command = [sys.executable, "-m", self.module, str(folder.absolute() / "config.yaml"), step]
         with (folder / LOG).open("ab") as log:
             # The child ends when its standard input does, so also when this process is killed.
             self._process = subprocess.Popen(  # noqa: S603
@@ -171,15 +174,26 @@ def _why(folder: Path, code: int) -> str:
     return f"The process ended with status {code} and without a result; see {LOG}."
 
 
-def make_runner_of(kind: str, workers: int) -> Callable[[JobGenerator], Runner]:
+def make_runner_of(kind: str, workers: int, ray: "RayOptions | None" = None) -> Callable[[JobGenerator], Runner]:
     """Return what makes the runner called ``kind``.
 
+    Args:
+        kind: ``process`` or ``ray``.
+        workers: Cells at the same time, of ``process``.
+        ray: Cluster and resources, of ``ray``.
+
     Raises:
-        UserError: If there is no such runner.
+        UserError: If there is no such runner, or it cannot run.
     """
+    if kind == "ray":
+        from anomalib_scdae.benchmark.runners.ray_cluster import RayOptions, RayRunner, check_options
+
+        options = ray or RayOptions()
+        check_options(options)
+        return lambda generator: RayRunner(generator, options)
     if kind == "process":
         from anomalib_scdae.benchmark.runners.process import ProcessRunner
 
         return lambda generator: ProcessRunner(generator, workers)
-    msg = f"There is no runner '{kind}': choose process."
+    msg = f"There is no runner '{kind}': choose process or ray."
     raise UserError(msg)

@@ -22,6 +22,9 @@ def train(config_file: Path, category: str) -> None:
         sys.exit(main(config_file))
     if category == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    if category == "lose":  # the process that started this one
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
     if category == "vanish":
         sys.exit(0)
     if category == "sleep":
