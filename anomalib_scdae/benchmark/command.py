@@ -38,7 +38,7 @@ def benchmark(
     workers: int = 1,
     ray: RayOptions | None = None,
     keep_weights: bool = True,
-    only: Sequence[str] = (),
+    only: str | Sequence[str] = (),
     dry_run: bool = False,
     report_only: bool = False,
 ) -> None:
@@ -66,7 +66,8 @@ def benchmark(
         workers: Cells that run at the same time on this machine; with more than one, times are not comparable.
         ray: Cluster and what a cell gets of it: address, cpus_per_cell, gpus_per_cell.
         keep_weights: Keep each cell's final weights, from which its latency can also be measured later.
-        only: Run only the cells whose id matches one of these patterns, e.g. scdae--*; all are listed.
+        only: Run only the cells whose id matches one of these patterns, a list or separated by commas, e.g. scdae--*;
+            the tables list all.
         dry_run: List the cells with an estimate of their time, and run nothing.
         report_only: Write tables and report from the cells that are there, and run nothing.
 
@@ -92,9 +93,10 @@ def benchmark(
     }
     grid = parse_grid(**settings).resolved()
     cells = grid.cells()
-    chosen = {cell.id for cell in cells if _matches(cell, only)}
+    patterns = only.split(",") if isinstance(only, str) else list(only)
+    chosen = {cell.id for cell in cells if _matches(cell, patterns)}
     if not chosen:
-        msg = f"No cell matches {', '.join(only)}: --dry_run lists all ids."
+        msg = f"No cell matches {', '.join(patterns)}: --dry_run lists all ids."
         raise UserError(msg)
     if dry_run:
         print_cells(cells, Store(output), chosen)
@@ -122,7 +124,7 @@ def benchmark(
 
 
 def _matches(cell: Cell, patterns: Sequence[str]) -> bool:
-    return not patterns or any(fnmatchcase(cell.id, pattern) for pattern in patterns)
+    return not patterns or any(fnmatchcase(cell.id, pattern.strip()) for pattern in patterns)
 
 
 def _conclude(comparison: Comparison, chosen: set[str]) -> None:

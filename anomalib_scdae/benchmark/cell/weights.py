@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from anomalib.models import AnomalibModule
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from anomalib_scdae.evaluation.files import replacing
 
@@ -14,7 +14,7 @@ def save_weights(model: AnomalibModule, file: Path) -> None:
     """Write all that ``model.state_dict()`` holds, thresholds and memory banks included."""
     state = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
     with replacing(file) as temporary:
-        save_file(state, temporary)
+        temporary.write_bytes(save(state))  # save_file would keep other users out
 
 
 def load_weights(model: AnomalibModule, file: Path) -> None:

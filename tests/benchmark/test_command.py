@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: what users type reaches the grid and the runner."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anomalib_scdae.benchmark import command, pipeline
+from anomalib_scdae.benchmark.runners.ray_cluster import RayOptions
+from anomalib_scdae.cli import main
+from tests.benchmark.test_store import runs
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def smoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The shipped smoke test, with processes that stand in for cells."""
+    monkeypatch.setattr(pipeline, "CELL_MODULE", "tests.benchmark.fake_cell")
+    monkeypatch.chdir(ROOT)
+    return ["benchmark", "--config", str(ROOT / "configs" / "benchmark_smoke.yaml"), "--output", str(tmp_path)]
+
+
+def test_dry_run_runs_nothing(smoke: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*smoke, "--dry_run"]) == 0
+    assert "scdae--SyntheticLOCO--pushpins--seed0" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("only", "expected"),
+    [("scdae--*", 1), ("*--pushpins--*", 2), ("scdae--*,efficientad-*", 2), ('["scdae--*", "efficientad-*"]', 2)],
+)
+def test_only_chooses_cells_and_the_tables_have_all(smoke: list[str], tmp_path: Path, only: str, expected: int) -> None:
+    assert main([*smoke, "--only", only]) == 0
+    assert len(runs(tmp_path)) == expected
+    assert len(json.loads((tmp_path / "results.json").read_text())["cells"]) == 2
+
+
+def test_a_pattern_that_fits_nothing_is_told(smoke: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*smoke, "--only", "sdcae--*"]) == 1
+    assert "No cell matches sdcae--*" in capsys.readouterr().err
+
+
+def test_options_of_the_runner_reach_it(smoke: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    def refuse(*arguments: Any) -> Any:
+        given.extend(arguments)
+        raise command.UserError("enough")
+
+    monkeypatch.setattr(command, "make_runner_of", refuse)
+    options = ["--runner", "ray", "--ray.address", "auto", "--ray.cpus_per_cell", "4", "--ray.gpus_per_cell", "0.5"]
+    assert main([*smoke, *options]) == 1
+    assert given == ["ray", 1, RayOptions("auto", 4, 0.5)]
