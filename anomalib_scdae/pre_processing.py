@@ -48,9 +48,20 @@ class AntialiasedResize(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Resize images ``(..., H, W)``."""
         height, width = images.shape[-2:]
+        if _is_known_to_be(height, self.size[0]) and _is_known_to_be(width, self.size[1]):
+            return images
         rows = _resampling_matrix(height, self.size[0], images)
         columns = _resampling_matrix(width, self.size[1], images)
-        return rows @ images @ columns.transpose(0, 1)
+        # Without the axis of the channels: where the matrices are constants (a fixed input size), OpenVINO's CPU plugin
+        # (2026.4) would join the products with the scaling per channel that follows, as if the columns were the
+        # channels, and then fail to load the model.
+        resized = rows @ images.flatten(0, -3) @ columns.transpose(0, 1)
+        return resized.reshape(*images.shape[:-2], *self.size)
+
+
+def _is_known_to_be(side: int, new: int) -> bool:
+    """Whether a side needs no resizing; one without a value, in a graph for images of any size, may always need it."""
+    return type(side) is int and side == new
 
 
 def _resampling_matrix(old: int, new: int, like: torch.Tensor) -> torch.Tensor:

@@ -219,6 +219,7 @@ def test_openvino_fp16_is_half_as_large_and_close(
             SCDAE(teacher="/nowhere"),
             ExportType.OPENVINO,
             export_root=tmp_path / name,
+            input_size=(280, 300),  # of a fixed size OpenVINO joins more operations, and has joined the wrong ones
             compression_type=CompressionType(compression.lower()) if compression else None,
             ckpt_path=checkpoint,
         )
