@@ -33,5 +33,6 @@ class TeacherCache:
                 continue
             features = self._compute(images[index : index + 1]).to("cpu", torch.float16)
             self._features[path] = features.pin_memory() if images.is_cuda else features
-        known = torch.cat([self._features[path] for path in paths])
-        return known.to(images.device, non_blocking=True).float()
+        # Joined in float32: bf16 autocast on a CPU knows no float16.
+        known = [self._features[path].to(images.device, non_blocking=True).float() for path in paths]
+        return torch.cat(known)

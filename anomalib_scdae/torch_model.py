@@ -126,6 +126,7 @@ class SCDAEModel(nn.Module):
         """
         check_image_size(images.shape[-2:])
         if self.training:
+            self._folded = None  # the step that follows may not raise the weights' version: fused optimizers do not
             if penalty_images is None:
                 msg = "Training needs penalty images: pass penalty_images, of the same size as the images."
                 raise UserError(msg)

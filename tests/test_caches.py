@@ -123,6 +123,13 @@ def test_teacher_features_are_computed_once_an_image() -> None:
     assert second.dtype == torch.float32
 
 
+def test_teacher_features_are_found_under_autocast() -> None:
+    cache, images = TeacherCache(lambda images: images * 3), torch.rand(2, 3, 5, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = cache(["a", "b"], images)
+    torch.testing.assert_close(found, images * 3, rtol=2**-11, atol=0)
+
+
 @torch.no_grad()
 def test_losses_with_known_teacher_features_equal_those_without() -> None:
     torch.manual_seed(0)

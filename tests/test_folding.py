@@ -91,6 +91,24 @@ def test_the_fold_is_used_for_evaluation_only_and_follows_the_weights() -> None:
     assert model.branches[0].context[0].conv.weight.grad is not None
 
 
+def test_the_fold_follows_a_fused_optimizer() -> None:
+    """It changes weights without raising their version; and Lightning sets the mode without calling ``train``."""
+    model, images = _model(branches=[[]]), torch.rand(1, 3, 256, 256)
+    optimizer = torch.optim.Adam(model.student.parameters(), lr=0.1, fused=True)
+    with torch.no_grad():
+        before = model.raw_maps(images)
+    for module in model.modules():
+        module.training = True
+    torch.stack(list(model(images, images).values())).sum().backward()
+    optimizer.step()
+    for module in model.modules():
+        module.training = False
+    with torch.no_grad():
+        after = model.raw_maps(images)
+        torch.testing.assert_close(after, model.plain_raw_maps(images), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(after, before)
+
+
 def test_a_copy_has_no_stale_fold() -> None:
     import copy
     import pickle

@@ -51,9 +51,10 @@ def trained(
     return Path(engine.best_model_path), folder
 
 
-def test_fit_test_and_train(datamodule: MVTecLOCO, model_arguments: dict, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_fit_test_and_train(datamodule: MVTecLOCO, model_arguments: dict, tmp_path: Path, precision: str) -> None:
     model = SCDAE(**model_arguments)
-    engine = Engine(max_epochs=1, default_root_dir=tmp_path, accelerator="cpu")
+    engine = Engine(max_epochs=1, default_root_dir=tmp_path, accelerator="cpu", precision=precision)
     engine.fit(model, datamodule=datamodule)
     (figures,) = engine.test(model, datamodule=datamodule)
     assert {"image_AUROC", "pixel_AUROC", "image_F1Score", "pixel_F1Score"} <= set(figures)
