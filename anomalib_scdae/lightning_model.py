@@ -43,7 +43,7 @@ from anomalib_scdae.statistics import channel_mean_std
 from anomalib_scdae.step_time import StepTimeNotice
 from anomalib_scdae.teacher.loading import load_teacher
 from anomalib_scdae.teacher_cache import TeacherCache
-from anomalib_scdae.torch_model import SCDAEModel, check_image_size
+from anomalib_scdae.torch_model import SCDAEModel, check_image_size, height_and_width
 
 #: The paper's training length, in steps of one image (section 2.1).
 PAPER_STEPS = 70_000
@@ -147,7 +147,7 @@ class SCDAE(AnomalibModule):
         evaluator: Evaluator | bool = True,
         visualizer: Visualizer | bool = True,
     ) -> None:
-        size = _height_and_width(image_size)
+        size = height_and_width(image_size)
         check_image_size(size)
         super().__init__(
             pre_processor=self.configure_pre_processor(size) if pre_processor is True else pre_processor,
@@ -485,15 +485,6 @@ class SCDAE(AnomalibModule):
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what belongs to a training run when the module is exported whole."""
         return {**self.__dict__, "_penalty_reader": None, "_teacher_cache": None, "_losses": None}
-
-
-def _height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
-    """Read ``image_size``: one number for a square, or height and width."""
-    sides = [image_size, image_size] if isinstance(image_size, int) else list(image_size)
-    if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
-        msg = f"image_size must be one number or [height, width]; it is {image_size!r}."
-        raise UserError(msg)
-    return sides[0], sides[1]
 
 
 def _resolved(path: str | Path | None) -> Path | None:

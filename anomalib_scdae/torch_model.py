@@ -216,6 +216,19 @@ class SCDAEModel(nn.Module):
         return self.anomaly_map.separate(self.raw_maps(images), images.shape[-2:])
 
 
+def height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """Read ``image_size``: one number for a square, or height and width.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    sides = [image_size, image_size] if isinstance(image_size, int) else list(image_size)
+    if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
+        msg = f"image_size must be one number or [height, width]; it is {image_size!r}."
+        raise UserError(msg)
+    return sides[0], sides[1]
+
+
 def check_image_size(size: Sequence[int]) -> None:
     """Raise a :class:`UserError` if an image of ``size`` (height, width) is too small for the autoencoder."""
     # A graph that is being exported has sizes without a value; they were checked when it was traced eagerly.

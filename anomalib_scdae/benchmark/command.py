@@ -6,11 +6,10 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-from anomalib_scdae.benchmark.comparison import SCHEMA, Comparison, environment
+from anomalib_scdae.benchmark.comparison import SCHEMA, Comparison
 from anomalib_scdae.benchmark.display import print_cells
 from anomalib_scdae.benchmark.grid import Cell, parse_grid
 from anomalib_scdae.benchmark.pipeline import CellJobGenerator, ComparisonPipeline, make_runner_of
@@ -75,7 +74,9 @@ def benchmark(
         UserError: If the grid holds an error, before anything runs; or if cells have failed, when all others are done.
     """
     if what == "speed":
-        import_module("anomalib_scdae.benchmark.speed").measure_speed(output)
+        from anomalib_scdae.benchmark.speed import measure_speed
+
+        measure_speed(output)
         return
     if workers < 1:
         msg = f"workers is {workers}, but at least one cell must run at a time: give 1 or more."
@@ -101,6 +102,8 @@ def benchmark(
     if dry_run:
         print_cells(cells, Store(output), chosen)
         return
+    from anomalib_scdae.benchmark.measure.environment import environment
+
     known = read_json(Path(output) / "results.json") or {}
     header = {
         "schema": SCHEMA,

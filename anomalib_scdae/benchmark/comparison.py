@@ -4,14 +4,12 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from anomalib_scdae.benchmark.grid import Cell
-from anomalib_scdae.benchmark.provenance import git_state
 from anomalib_scdae.benchmark.store import Store
 
 logger = logging.getLogger(__name__)
@@ -49,17 +47,8 @@ class Comparison:
 def write_report(folder: Path) -> None:
     """Write the report; one that cannot be written must not end the runs that it reports on."""
     try:
-        import_module("anomalib_scdae.benchmark.report").write_report(folder)
-    except ModuleNotFoundError as error:
-        logger.debug("No report: %s.", error)
+        from anomalib_scdae.benchmark import report
+
+        report.write_report(folder)
     except Exception:
         logger.exception("The report in %s could not be written; results.json and results.csv are.", folder)
-
-
-def environment() -> dict[str, Any]:
-    """Describe versions and machine."""
-    try:
-        described = import_module("anomalib_scdae.benchmark.measure.environment").environment()
-    except ImportError:
-        described = {}
-    return {**described, **git_state()}

@@ -11,6 +11,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from anomalib_scdae.data.penalty import PenaltyReader, load_penalty_images
 from anomalib_scdae.resume import ExactResume
 from anomalib_scdae.teacher.loading import load_teacher
+from anomalib_scdae.torch_model import height_and_width
 
 
 class EfficientAdAsShipped(EfficientAd):
@@ -49,8 +50,7 @@ class EfficientAdAsShipped(EfficientAd):
         pad_maps: bool = True,
         **components: Any,
     ) -> None:
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        components.setdefault("pre_processor", self.configure_pre_processor((height, width)))
+        components.setdefault("pre_processor", self.configure_pre_processor(height_and_width(image_size)))
         super().__init__(
             teacher_out_channels=teacher_out_channels,
             model_size=model_size,

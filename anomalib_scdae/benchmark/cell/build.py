@@ -19,6 +19,7 @@ from anomalib_scdae.benchmark.baselines.backbones import (
 )
 from anomalib_scdae.benchmark.classes import DATA_MODULES, MODEL_MODULES, accepts, find_class, instantiate
 from anomalib_scdae.metrics import loco_evaluator
+from anomalib_scdae.torch_model import height_and_width
 
 
 def build_datamodule(data: Mapping[str, Any]) -> AnomalibDataModule:
@@ -43,7 +44,7 @@ def build_model(
     cls: Any = find_class(model["class_path"], MODEL_MODULES, AnomalibModule, "model")
     arguments, objects = dict(model["init_args"]), {}
     if not accepts(cls, "image_size") and "pre_processor" not in arguments:
-        size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
+        size = height_and_width(image_size)
         objects["pre_processor"] = _packaged_normalisation(size) if backbone_weights else _resized_to(cls, size)
     if accepts(cls, "backbone") and not backbone_weights and arguments.get("pre_trained", True):
         check_hub_backbone(arguments.get("backbone") or _default(cls, "backbone"))

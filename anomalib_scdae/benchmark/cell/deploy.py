@@ -19,6 +19,7 @@ from anomalib_scdae.benchmark.cell.build import build_datamodule, build_model
 from anomalib_scdae.benchmark.cell.weights import load_weights
 from anomalib_scdae.benchmark.measure.deployment import measure_deployment
 from anomalib_scdae.benchmark.store import WEIGHTS, read_json, write_json
+from anomalib_scdae.torch_model import height_and_width
 
 NO_RATIO = "No latency ratio: the baseline has a memory bank, whose size only training tells."
 
@@ -38,7 +39,7 @@ def deploy_cell(config_file: Path) -> None:
         baseline,
         build_datamodule(config["data"]),
         folder / "deployment",
-        image_size=_height_and_width(config["image_size"]),
+        image_size=height_and_width(config["image_size"]),
         checkpoint=folder / WEIGHTS,
         device="cpu" if config["trainer"].get("accelerator") == "cpu" else None,
     )
@@ -60,7 +61,3 @@ def build_baseline(config: dict[str, Any]) -> AnomalibModule | None:
         return None
     make_measurable(baseline)
     return baseline
-
-
-def _height_and_width(image_size: int | list[int]) -> tuple[int, int]:
-    return (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])

@@ -20,11 +20,11 @@ from anomalib_scdae.benchmark.cell.accuracy import accuracy
 from anomalib_scdae.benchmark.cell.branch_maps import branch_maps
 from anomalib_scdae.benchmark.cell.build import backbone_note, build_datamodule, build_model
 from anomalib_scdae.benchmark.cell.gallery import write_gallery
-from anomalib_scdae.benchmark.cell.memory import peak_memory_mib
 from anomalib_scdae.benchmark.cell.outputs import OutputCollector
 from anomalib_scdae.benchmark.cell.training import OneSeed, TrainingRecorder
 from anomalib_scdae.benchmark.cell.weights import save_weights
-from anomalib_scdae.benchmark.provenance import git_state
+from anomalib_scdae.benchmark.measure.environment import git_state
+from anomalib_scdae.benchmark.measure.memory import peak_memory_mib
 from anomalib_scdae.benchmark.store import FINISHED, WEIGHTS, write_json
 from anomalib_scdae.resume import ExactResume
 
@@ -46,11 +46,13 @@ def run_cell(config_file: Path) -> None:
     run = _Run(config, folder, model, datamodule)
     training = run.train()
     figures = run.test()
+    commit, dirty = git_state()
     result = {
         "status": FINISHED,
         "error": None,
         "notes": backbone_note(config["model"], config["backbone_weights"]),
-        **git_state(),
+        "git_commit": commit,
+        "git_dirty": dirty,
         "accuracy": accuracy(figures, [prediction.type for prediction in run.outputs.predictions]),
         "maps": run.outputs.auroc_per_map(),
         "training": training,
@@ -100,10 +102,10 @@ class _Run:
         """Train, or go on training, and return what it took."""
         self.tell("preparing")
         self.trainer_engine.fit(self.model, datamodule=self.datamodule, ckpt_path=self._checkpoint())
-        trainer = self.trainer_engine.trainer
+        trainer, peak = self.trainer_engine.trainer, peak_memory_mib()
         return {
             **self.recorder.summary(),
-            "peak_memory_mib": peak_memory_mib(),
+            "peak_memory_mib": peak["process"] if peak["accelerator"] is None else peak["accelerator"],
             "precision": str(trainer.precision),
             "accelerator": type(trainer.accelerator).__name__.removesuffix("Accelerator").lower(),
         }

@@ -18,7 +18,7 @@ PACKAGE_FOLDER = Path(anomalib_scdae.__file__).resolve().parent
 
 def environment() -> dict[str, Any]:
     """Return versions, processor, accelerator and, if the package runs from a checkout, its commit."""
-    commit, dirty = git_state(PACKAGE_FOLDER)
+    commit, dirty = git_state()
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -53,7 +53,7 @@ def processor_name() -> str:
         return platform.processor() or platform.machine()
 
 
-def git_state(folder: Path) -> tuple[str | None, bool | None]:
+def git_state(folder: Path = PACKAGE_FOLDER) -> tuple[str | None, bool | None]:
     """Return commit and whether tracked files differ from it, or two ``None`` if git does not track ``folder``.
 
     A virtual environment often lies inside somebody's checkout: only a tracked file makes it ours.
