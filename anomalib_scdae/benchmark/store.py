@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from anomalib_scdae.benchmark.grid import DECISIVE, Cell
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.evaluation.files import replacing
+from anomalib_scdae.files import replacing
 
 FINISHED, FAILED, PENDING = "finished", "failed", "pending"
 #: A finished cell's final weights, in its folder.

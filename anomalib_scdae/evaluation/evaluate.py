@@ -16,7 +16,7 @@ from rich.table import Column, Table
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.evaluation.exported import Precision, write_maps
-from anomalib_scdae.evaluation.files import replacing
+from anomalib_scdae.files import replacing
 from anomalib_scdae.metrics.anomaly_types import GOOD, MEAN, auroc_per_type, short_name, with_mean
 from anomalib_scdae.metrics.ground_truth import image_shape, mask_files, read_defects_config, read_ground_truth
 from anomalib_scdae.metrics.spro import FPR_LIMITS, SPROAccumulator

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.evaluation.files import replacing
+from anomalib_scdae.files import replacing
 from anomalib_scdae.metrics.ground_truth import image_shape
 
 #: OpenVINO's names of the types that it can compute in.

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.evaluation.files import replacing
+from anomalib_scdae.files import replacing
 from anomalib_scdae.metrics.anomaly_types import anomaly_type
 from anomalib_scdae.metrics.au_spro import resize_map
 from anomalib_scdae.metrics.ground_truth import image_shape

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.files import replacing
 from anomalib_scdae.teacher.loading import BUNDLED_FOLDER, NETWORKS, published_weights
 
 
@@ -56,9 +57,8 @@ class Card:
 
     def write(self, path: Path) -> None:
         """Write the card to ``path``."""
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
+        with replacing(path) as file:
+            file.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> "Card":

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.files import replacing
 from anomalib_scdae.teacher.backbone import FeatureTargets
 from anomalib_scdae.teacher.dataset import MARGIN, RollingCache, whole_view
 from anomalib_scdae.teacher.loading import NETWORKS
@@ -185,9 +186,8 @@ class Distillation:
             "std": self.std,
             "curve": self.curve,
         }
-        partial = path.with_name(path.name + ".partial")
-        torch.save(state, partial)
-        partial.replace(path)
+        with replacing(path) as file:
+            torch.save(state, file)
 
     def load(self, path: Path) -> None:
         """Continue from a checkpoint of the same recipe; only the number of steps may differ.
@@ -230,7 +230,6 @@ def write_weights(weights: dict[str, Tensor], path: Path, notes: dict[str, Any])
     The notes go into the file's metadata as JSON under the one key ``teacher``: safetensors writes several keys in
     random order, and then the same weights would have another hash every time.
     """
-    partial = path.with_name(path.name + ".partial")
-    # Not `save_file`, whose files only their owner may read.
-    partial.write_bytes(save(weights, {"teacher": json.dumps(notes)}))
-    partial.replace(path)
+    with replacing(path) as file:
+        # Not `save_file`, whose files only their owner may read.
+        file.write_bytes(save(weights, {"teacher": json.dumps(notes)}))

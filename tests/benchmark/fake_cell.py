@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from anomalib_scdae.evaluation.files import replacing
+from anomalib_scdae.files import replacing
 
 RESULT = {"status": "finished", "accuracy": {"image_auroc": {"mean": 0.5}}}
 

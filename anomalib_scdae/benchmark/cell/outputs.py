@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anomalib_scdae.benchmark.cell.branch_maps import Maps
-from anomalib_scdae.evaluation.files import replacing
 from anomalib_scdae.evaluation.writer import Prediction
+from anomalib_scdae.files import replacing
 from anomalib_scdae.metrics.anomaly_types import anomaly_type, auroc_per_type, with_mean
 from anomalib_scdae.metrics.raw_outputs import RawOutputs
 

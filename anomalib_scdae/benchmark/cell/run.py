@@ -47,7 +47,7 @@ def run_cell(config_file: Path) -> None:
     training = run.train()
     figures = run.test()
     commit, dirty = git_state()
-    result = {
+    result: dict[str, Any] = {
         "status": FINISHED,
         "error": None,
         "notes": backbone_note(config["model"], config["backbone_weights"]),

@@ -7,7 +7,7 @@ import torch
 from anomalib.models import AnomalibModule
 from safetensors.torch import load_file, save
 
-from anomalib_scdae.evaluation.files import replacing
+from anomalib_scdae.files import replacing
 
 
 def save_weights(model: AnomalibModule, file: Path) -> None:

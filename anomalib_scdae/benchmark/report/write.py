@@ -7,7 +7,7 @@ from anomalib_scdae.benchmark.report.assemble import assemble
 from anomalib_scdae.benchmark.report.html import to_html
 from anomalib_scdae.benchmark.report.markdown import to_markdown
 from anomalib_scdae.benchmark.report.results import read_results
-from anomalib_scdae.evaluation.files import replacing
+from anomalib_scdae.files import replacing
 
 
 def write_report(output_folder: Path) -> None:

@@ -25,6 +25,7 @@ from anomalib_scdae.benchmark.speed.goals import GOALS, print_table, verdict
 from anomalib_scdae.benchmark.speed.trainee import Task
 from anomalib_scdae.benchmark.speed.training import MODELS
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -113,9 +114,8 @@ class _Measurement:
             for key, goal in GOALS.items()
         }
         for name, content in (("speed.json", self.ratios), ("speed_details.json", self.details)):
-            path = self.output / name
-            path.with_suffix(".tmp").write_text(json.dumps(content, indent=2) + "\n")
-            path.with_suffix(".tmp").replace(path)
+            with replacing(self.output / name) as file:
+                file.write_text(json.dumps(content, indent=2) + "\n")
 
     def peaks(self) -> None:
         """Measure what the machine can do."""
