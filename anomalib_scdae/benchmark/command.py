@@ -31,6 +31,7 @@ def benchmark(
     image_size: int | list[int] = 256,
     teacher: str = "auto",
     penalty_images: str = "auto",
+    lr: float | None = None,
     baseline: str | None = None,
     headline: str | None = None,
     runner: Literal["process", "ray"] = "process",
@@ -59,6 +60,7 @@ def benchmark(
         image_size: Height and width of the networks' input; one number for a square.
         teacher: Teacher of all rows that take one, see SCDAE.
         penalty_images: Penalty images of all rows that take some, see SCDAE.
+        lr: Learning rate of all rows that take one, e.g. a higher one for a short training; default: each model's own.
         baseline: Name of the row that the others are compared with.
         headline: Name of the row that the report is about.
         runner: Where cells run: process for this machine, ray for a Ray cluster.
@@ -89,6 +91,7 @@ def benchmark(
         "image_size": image_size,
         "teacher": teacher,
         "penalty_images": penalty_images,
+        "lr": lr,
         "baseline": baseline,
         "headline": headline,
     }

@@ -127,6 +127,7 @@ class Grid:
         image_size: Image size for all rows.
         teacher: Teacher for all rows that take one.
         penalty_images: Penalty images for all rows that take some.
+        lr: Learning rate for all rows that take one; ``None``: each model's own.
         baseline: Row that latencies are compared with.
         headline: Row that the report puts first.
     """
@@ -138,6 +139,7 @@ class Grid:
     image_size: int | list[int] = 256
     teacher: str = "auto"
     penalty_images: str = "auto"
+    lr: float | None = None
     baseline: str | None = None
     headline: str | None = None
 
@@ -203,7 +205,8 @@ class Grid:
 
     def _model(self, row: Row) -> dict[str, Any]:
         """Return class and arguments of a row, with the grid's settings where the class takes them."""
-        shared = {"image_size": self.image_size, "teacher": self.teacher, "penalty_images": self.penalty_images}
+        names = ("image_size", "teacher", "penalty_images", "lr")
+        shared = {name: value for name in names if (value := getattr(self, name)) is not None}
         own = {name: value for name, value in shared.items() if accepts(row.model_class, name)}
         return {"class_path": row.class_path, "init_args": {**own, **row.init_args}}
 

@@ -61,6 +61,16 @@ def test_all_rows_share_inputs_steps_and_data_unless_they_say_otherwise() -> Non
     assert ours.steps == 3
 
 
+def test_a_learning_rate_for_all_leaves_a_row_its_own() -> None:
+    models = [
+        {"class_path": "SCDAE"},
+        {"class_path": "EfficientAdMended", "init_args": {"lr": 0.5}},
+        {"class_path": "Padim"},
+    ]
+    cells = parse_grid(**settings(models=models, seeds=[0], baseline=None, lr=0.001)).cells()[:3]
+    assert [cell.model["init_args"].get("lr") for cell in cells] == [0.001, 0.5, None]
+
+
 def test_latency_is_measured_once_a_row_against_the_baseline() -> None:
     cells = parse_grid(**settings()).cells()
     assert [cell.latency is not None for cell in cells] == [True, True] + [False] * 6

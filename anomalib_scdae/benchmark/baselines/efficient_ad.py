@@ -31,6 +31,8 @@ class EfficientAdAsShipped(EfficientAd):
         weight_decay: Weight decay of Adam.
         padding: Whether the networks pad their convolutions.
         pad_maps: Whether to frame the maps with zeros where an unpadded network has lost its border.
+        channels_last: Whether to keep the weights in the memory layout that SCDAE keeps them in. It changes nothing but
+            rounding and time: on a CPU in bf16, a training step takes about half as long.
         **components: Pre-processor, post-processor, evaluator and visualizer, as Anomalib's models take them.
     """
 
@@ -48,6 +50,7 @@ class EfficientAdAsShipped(EfficientAd):
         weight_decay: float = 1e-5,
         padding: bool = False,
         pad_maps: bool = True,
+        channels_last: bool = False,
         **components: Any,
     ) -> None:
         components.setdefault("pre_processor", self.configure_pre_processor(height_and_width(image_size)))
@@ -60,6 +63,8 @@ class EfficientAdAsShipped(EfficientAd):
             pad_maps=pad_maps,
             **components,
         )
+        if channels_last:
+            self.model.to(memory_format=torch.channels_last)
         self.teacher_source, self.penalty_source = teacher, penalty_images
         self._penalty_reader: PenaltyReader | None = None
 
