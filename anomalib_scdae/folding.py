@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from anomalib_scdae.components import Branch, ChannelReunionModule, SpatialReunionModule
-from anomalib_scdae.components.networks import PatchDescriptionNetwork
+from anomalib_scdae.components.networks import pdn_convolutions
 
 if TYPE_CHECKING:
     from anomalib_scdae.torch_model import SCDAEModel
@@ -86,7 +86,8 @@ class FoldedSCDAE(nn.Module):
     def __init__(self, model: "SCDAEModel") -> None:
         super().__init__()
         model = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
-        last, channels = last_convolution(model.teacher), model.channels
+        *_, last = pdn_convolutions(model.teacher)
+        channels = model.channels
         student, teacher = getattr(model.student.network, last), getattr(model.teacher, last)
         self.teacher_trunk, self.student_trunk = without(model.teacher, last), without(model.student.network, last)
         std = model.teacher_std.flatten()
@@ -128,11 +129,6 @@ class FoldedSCDAE(nn.Module):
             *(output.scale * output.features.float() + (output.shift - student) for output in outputs),
         ]
         return torch.cat([difference.square().mean(dim=1, keepdim=True) for difference in differences], dim=1)
-
-
-def last_convolution(network: PatchDescriptionNetwork) -> str:
-    """Return the name of a PDN's last convolution: conv4 in the small one, conv6 in the medium one."""
-    return max(name for name, module in network.named_children() if isinstance(module, nn.Conv2d))
 
 
 def without(module: nn.Module, name: str) -> nn.Module:

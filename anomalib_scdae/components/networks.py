@@ -39,16 +39,16 @@ class Filters(NamedTuple):
         return F.conv2d(trunk, self.weight, self.bias)
 
 
-def pdn_convolutions(network: PatchDescriptionNetwork) -> list[nn.Conv2d]:
-    """Return a PDN's convolutions in order: conv1 to conv4 in the small one, to conv6 in the medium one."""
-    return [module for _, module in sorted(network.named_children()) if isinstance(module, nn.Conv2d)]
+def pdn_convolutions(network: PatchDescriptionNetwork) -> dict[str, nn.Conv2d]:
+    """Return a PDN's convolutions by name, in order: conv1 to conv4 in the small one, to conv6 in the medium one."""
+    return {name: module for name, module in sorted(network.named_children()) if isinstance(module, nn.Conv2d)}
 
 
 def pdn_trunk(network: PatchDescriptionNetwork, images: torch.Tensor) -> torch.Tensor:
     """Run a PDN up to its last convolution, ``(B, D, h, w)``; with it, the result is ``network(images)``."""
     features = imagenet_norm_batch(images)
     pools = (network.avgpool1, network.avgpool2)
-    for index, convolution in enumerate(pdn_convolutions(network)[:-1]):
+    for index, convolution in enumerate(list(pdn_convolutions(network).values())[:-1]):
         features = convolution(features)
         features = relu_pool(features, pools[index]) if index < len(pools) else F.relu(features, inplace=True)
     return features
@@ -82,7 +82,7 @@ class Student(nn.Module):
 
     def halves(self) -> tuple[Filters, Filters]:
         """Return the last convolution's filters, apart for ``S'`` and ``S''``."""
-        last = pdn_convolutions(self.network)[-1]
+        *_, last = pdn_convolutions(self.network).values()
         assert last.bias is not None  # noqa: S101 - for the type checker
         weights, biases = last.weight.split(self.channels), last.bias.split(self.channels)
         return Filters(weights[0], biases[0]), Filters(weights[1], biases[1])

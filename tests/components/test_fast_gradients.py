@@ -63,4 +63,5 @@ def test_trunk_and_last_convolution_are_the_network(size: str, padding: bool) ->
     network = patch_description_network(size, 6, padding)
     images = torch.rand(1, 3, 64, 72)
     with torch.no_grad():
-        torch.testing.assert_close(pdn_convolutions(network)[-1](pdn_trunk(network, images)), network(images))
+        *_, last = pdn_convolutions(network).values()
+        torch.testing.assert_close(last(pdn_trunk(network, images)), network(images))

@@ -360,7 +360,7 @@ def _paint_cereals(scene: BreakfastBoxScene, canvas: Canvas) -> None:
     crumbs = noise(u, v, 14, scene.seed + 22, 2)
     canvas.paint(patch, ground, (0.20, 0.105, 0.04), _DRY, 2.5 * crumbs, "cereals", 1 + 0.22 * crumbs)
     inside = _within(scene, -IN_V * 2, _boundary(scene) - 4)
-    mixed = scene.damage if scene.damage is not None and scene.damage.name == "mixed_cereals" else None
+    mixed = scene.damage_called("mixed_cereals")
     for layer, pitch in enumerate((38.0, 46.0)):
         _paint_flakes(scene, canvas, patch, u, v, pitch, layer, inside)
     if mixed is not None:
@@ -473,7 +473,7 @@ def _paint_toppings(scene: BreakfastBoxScene, canvas: Canvas) -> None:
     if not scene.toppings:
         return
     pieces = _topping_pieces(scene)
-    damage = scene.damage if scene.damage is not None and scene.damage.name == "toppings_crushed" else None
+    damage = scene.damage_called("toppings_crushed")
     blow = pieces[damage.seed % len(pieces)][1] if damage is not None else None
     for kind, place, seed in pieces:
         pose = _at(scene, _cereal_middle() + place.x, place.y, place.angle)

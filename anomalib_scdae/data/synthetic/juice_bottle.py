@@ -357,7 +357,7 @@ def _paint_glass(canvas: Canvas, bottle: Patch, inside: Array, across: Array) ->
 
 def _paint_juice(scene: JuiceBottleScene, canvas: Canvas, bottle: Patch, radius: Array) -> None:
     u, v = bottle.u, bottle.v
-    damage = scene.damage if scene.damage is not None and scene.damage.name == "juice_color" else None
+    damage = scene.damage_called("juice_color")
     pigment = np.array(_JUICES[scene.juice or ""], np.float32)
     if damage is not None:
         pigment = np.array(pick(np.random.default_rng(damage.seed), _STRANGE_JUICES), np.float32)
@@ -384,7 +384,7 @@ def _paint_juice(scene: JuiceBottleScene, canvas: Canvas, bottle: Patch, radius:
 
 def _paint_label(scene: JuiceBottleScene, canvas: Canvas, bottle: Patch, radius: Array, label: Label) -> None:
     part = f"label {label.kind}"
-    damage = scene.damage if scene.damage is not None and scene.damage.part in {part, "icon"} else None
+    damage = scene.damage_of(part, "icon")
     if damage is not None and damage.part == "icon" and label.kind != "fruit":
         damage = None
     kind = damage.name if damage is not None else ""

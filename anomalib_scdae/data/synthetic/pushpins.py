@@ -205,7 +205,7 @@ def paint(scene: PushpinsScene, canvas: Canvas) -> None:
             u, v = _centre(index)
             pose = _in_scene(scene.box, u + pin.pose.x, v + pin.pose.y, pin.pose.angle)
             part = f"pin {index} {number}"
-            damage = scene.damage if scene.damage is not None and scene.damage.part == part else None
+            damage = scene.damage_of(part)
             _paint_pin(canvas, replace(pin, pose=pose), part, damage)
             if damage is not None and damage.name == "broken":
                 _paint_shards(scene, canvas, index, pin, damage)

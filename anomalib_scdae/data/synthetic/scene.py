@@ -108,6 +108,14 @@ class Scene:
     seed: int
     damage: Damage | None
 
+    def damage_of(self, *parts: str) -> Damage | None:
+        """Return the defect if it is on one of ``parts``."""
+        return self.damage if self.damage is not None and self.damage.part in parts else None
+
+    def damage_called(self, name: str) -> Damage | None:
+        """Return the defect if it is of this kind."""
+        return self.damage if self.damage is not None and self.damage.name == name else None
+
 
 S = TypeVar("S", bound=Scene)
 

@@ -254,7 +254,7 @@ def paint(scene: ScrewBagScene, canvas: Canvas) -> None:
 
 def _paint_part(scene: ScrewBagScene, canvas: Canvas, index: int, part: Part) -> None:
     name = f"part {index}"
-    damage = scene.damage if scene.damage is not None and scene.damage.part == name else None
+    damage = scene.damage_of(name)
     cosine, sine = np.cos(scene.bag.angle), np.sin(scene.bag.angle)
     pose = Pose(
         float(scene.bag.x + cosine * part.pose.x - sine * part.pose.y),
@@ -328,7 +328,7 @@ def _break(patch: Patch, part: Part, damage: Damage) -> Array:
 def _paint_film(scene: ScrewBagScene, canvas: Canvas, bag: Patch, outline: Array) -> None:
     """The film above: creases that mirror the lamps, a welded seam and the zip."""
     inside = bag.coverage(outline)
-    damage = scene.damage if scene.damage is not None and scene.damage.name == "bag_broken" else None
+    damage = scene.damage_called("bag_broken")
     if damage is not None:
         inside = inside * bag.coverage(-_tear(bag, damage))
     creases = _creases(bag, scene.seed)

@@ -318,7 +318,7 @@ def _paint_cable(scene: SplicingConnectorsScene, canvas: Canvas, index: int, cab
     middle = path.mean(axis=0)
     half_u, half_v = np.abs(path - middle).max(axis=0) + CABLE_RADIUS + 16
     patch = canvas.patch(Pose(float(middle[0]), float(middle[1])), float(half_u), float(half_v), margin=60)
-    damage = scene.damage if scene.damage is not None and scene.damage.part == name else None
+    damage = scene.damage_of(name)
     kind = damage.name if damage is not None else ""
     fate = np.random.default_rng(damage.seed if damage is not None else 0)
     left_end = False
@@ -369,7 +369,7 @@ def _paint_connector(
 ) -> None:
     half_v = connector.clips * CLIP / 2
     patch = canvas.patch(connector.pose, HALF_DEPTH, half_v, margin=90)
-    damage = scene.damage if scene.damage is not None and scene.damage.part == name else None
+    damage = scene.damage_of(name)
     fate = np.random.default_rng(damage.seed if damage is not None else 0)
     kind = damage.name if damage is not None else ""
     # From here on +u looks to the cable.
