@@ -17,6 +17,7 @@ from anomalib_scdae.benchmark.measure.arithmetic import count_macs, count_parame
 from anomalib_scdae.benchmark.measure.environment import environment, git_state
 from anomalib_scdae.benchmark.measure.memory import peak_memory_mib
 from anomalib_scdae.benchmark.measure.timing import Spread, Timings, interleave, stopwatch
+from anomalib_scdae.torch_model import SCDAEModel
 
 
 class FakeClock:
@@ -81,6 +82,13 @@ def test_macs_of_a_convolution_and_its_gradients() -> None:
     assert inference_macs(convolution, images) == expected
     # The gradient of the weights costs as much again; that of the images is not asked for.
     assert count_macs(lambda: convolution(images).sum().backward()) == 2 * expected
+
+
+def test_what_is_done_once_is_not_counted() -> None:
+    model = SCDAEModel(channels=8)
+    images = torch.rand(1, 3, 256, 256)
+    first = inference_macs(model, images)  # folds the weights
+    assert inference_macs(model, images) == first
 
 
 def test_parameters_trainable_and_not() -> None:

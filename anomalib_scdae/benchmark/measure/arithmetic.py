@@ -20,9 +20,10 @@ def count_macs(function: Callable[[], object]) -> int:
 
 
 def inference_macs(module: nn.Module, images: torch.Tensor) -> int:
-    """Return the multiply-accumulate operations of ``module(images)`` in evaluation mode."""
+    """Return the multiply-accumulate operations of ``module(images)`` in evaluation mode, once it is warm."""
     module.eval()
     with torch.no_grad():  # under inference_mode, the counter would not see convolutions
+        module(images)  # SCDAE folds its weights at the first call
         return count_macs(lambda: module(images))
 
 
