@@ -30,8 +30,8 @@ CALIBRATION_IMAGES = 100
 #: Images that ``INT8_ACQ`` ranks the operations with; it runs the model on them once for every operation.
 RANKING_IMAGES = 25
 
-#: NNCF's exact correction of the biases, layer after layer with quantised inputs, takes some seconds longer than its fast
-#: one. The maps are differences of features that are nearly equal: they show what the fast one leaves.
+#: NNCF's exact correction of the biases, layer after layer with quantised inputs, takes some seconds longer than its
+#: fast one. The maps are differences of features that are nearly equal: they show what the fast one leaves.
 FAST_BIAS_CORRECTION = False
 
 #: Compression types that need images.
@@ -116,9 +116,18 @@ def quantize(
         return nncf.compress_weights(model, ignored_scope=ignored)
     images = CalibrationImages(*calibration_set(datamodule, compression_type), model)
     calibration = nncf.Dataset(images, _pixels)
+    options: dict[str, Any] = {
+        "subset_size": len(images),
+        "ignored_scope": ignored,
+        "fast_bias_correction": FAST_BIAS_CORRECTION,
+    }
     if compression_type is CompressionType.INT8_PTQ:
         return nncf.quantize(
-            model, calibration, subset_size=len(images), ignored_scope=ignored, fast_bias_correction=FAST_BIAS_CORRECTION
+            model,
+            calibration,
+            subset_size=len(images),
+            ignored_scope=ignored,
+            fast_bias_correction=FAST_BIAS_CORRECTION,
         )
     abnormal = abnormal_validation_set(datamodule)
     if metric is not None and abnormal is not None:
@@ -134,9 +143,7 @@ def quantize(
         validation_dataset=validation,
         validation_fn=validation_fn,
         max_drop=max_drop,
-        subset_size=len(images),
-        ignored_scope=ignored,
-        fast_bias_correction=FAST_BIAS_CORRECTION,
+        **options,
         advanced_accuracy_restorer_parameters=nncf.AdvancedAccuracyRestorerParameters(
             ranking_subset_size=RANKING_IMAGES
         ),
