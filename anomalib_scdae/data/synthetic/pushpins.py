@@ -47,6 +47,9 @@ PIN_AREA = float(np.sum((_BODY_R[1:] + _BODY_R[:-1]) * np.diff(_BODY_U))) + 1.6 
 #: The middle of the pin lies this far from the middle of its body, towards the tip.
 _OFFSET = 19.0
 
+#: How the pins lie: the angle, how far it varies, and the share of those that are turned round.
+_FEED_ANGLE, _FEED_PLAY, _TURNED_ROUND = 0.5, 0.5, 0.1
+
 _PLASTIC = Material(specular=0.45, gloss=46)
 _STEEL = Material(specular=0.2, gloss=30, metal=1.0)
 _CARD = Material(specular=0.02, gloss=8)
@@ -79,8 +82,9 @@ class PushpinsScene(Scene):
 
 
 def _sample_pin(rng: Rng, difficulty: float, room: float = 1.0) -> Pin:
-    """Draw a pin that touches no wall."""
-    angle = 0.5 + difficulty * rng.uniform(-np.pi, np.pi)
+    """Draw a pin that touches no wall; most point the same way, as a feeder lays them down."""
+    angle = _FEED_ANGLE + difficulty * rng.uniform(-_FEED_PLAY, _FEED_PLAY)
+    angle += np.pi * (rng.random() < difficulty * _TURNED_ROUND)
     reach_u = 102 * abs(np.cos(angle)) + 40 * abs(np.sin(angle))
     reach_v = 102 * abs(np.sin(angle)) + 40 * abs(np.cos(angle))
     slack_u, slack_v = max(FREE_U - reach_u - 4, 0), max(FREE_V - reach_v - 4, 0)
@@ -98,7 +102,7 @@ def sample(rng: Rng, difficulty: float) -> PushpinsScene:
     look = Look.sample(rng, difficulty)
     place = Pose(SIZE[0] / 2 + difficulty * rng.uniform(-6, 6), SIZE[1] / 2 + difficulty * rng.uniform(-5, 5))
     place = replace(place, angle=float(difficulty * rng.uniform(-0.008, 0.008)))
-    pins = tuple((_sample_pin(rng, difficulty),) for _ in range(ROWS * COLUMNS))
+    pins = tuple((_sample_pin(rng, difficulty, 0.7),) for _ in range(ROWS * COLUMNS))
     return PushpinsScene(look, draw_seed(rng), None, place, pins, ((True,) * (COLUMNS - 1),) * ROWS)
 
 
