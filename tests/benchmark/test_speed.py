@@ -15,7 +15,7 @@ from anomalib.models import EfficientAd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomalib_scdae.benchmark.speed import measure_speed, process, training
+from anomalib_scdae.benchmark.speed import command, measure_speed, process, training
 from anomalib_scdae.benchmark.speed.baseline import OfflineEfficientAd, build_model
 from anomalib_scdae.benchmark.speed.data import CATEGORY, picture, write_dataset, write_penalty_images
 from anomalib_scdae.benchmark.speed.goals import GOALS, verdict
@@ -186,6 +186,24 @@ def test_an_unknown_device_is_refused_before_anything_is_written(tmp_path: Path)
     with pytest.raises(UserError, match="use cpu"):
         measure_speed(tmp_path / "output", device="tpu")
     assert not (tmp_path / "output").exists()
+
+
+def test_a_part_that_fails_costs_only_its_own_keys_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        msg = "out of memory"
+        raise RuntimeError(msg)
+
+    def measure(measurement: command._Measurement) -> None:
+        measurement.ratios["train_end_to_end"] = 0.5
+
+    monkeypatch.setattr(command._Measurement, "steps", fail)
+    monkeypatch.setattr(command._Measurement, "trainings", measure)
+    monkeypatch.setattr(command._Measurement, "peaks", measure)
+    monkeypatch.setattr(command._Measurement, "predictions", measure)
+    with pytest.raises(UserError, match="train_step_fp32, train_step_bf16 could not be measured"):
+        measure_speed(tmp_path, device="cpu", quick=True)
+    assert json.loads((tmp_path / "speed.json").read_text()) == {**dict.fromkeys(KEYS), "train_end_to_end": 0.5}
+    assert "out of memory" in json.loads((tmp_path / "speed_details.json").read_text())["errors"]["train_step_fp32"]
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def measure_speed(
         What is in ``speed.json``: a ratio for each key of :data:`GOALS`; ``None`` where it could not be measured.
 
     Raises:
-        UserError: If the device is not there.
+        UserError: If the device is not there; or if a part could not be measured, when all others are written.
     """
     device = device or default_device().type
     if device not in {"cpu", "cuda"} or (device == "cuda" and not torch.cuda.is_available()):
@@ -105,6 +105,9 @@ class _Measurement:
             self.write()
         spreads = {key: entry["ratio"] for key, entry in self.details["measurements"].items() if "ratio" in entry}
         print_table(self.ratios, spreads, f"Speed on {self.details['environment']['processor']}, {self.device}")
+        if failed := self.details.get("errors"):
+            msg = f"{', '.join(failed)} could not be measured; {self.output / 'speed_details.json'} says why."
+            raise UserError(msg)
         return self.ratios
 
     def write(self) -> None:
