@@ -8,8 +8,9 @@ What training needs apart, inference may put together, since between these steps
 - The decoder's last convolution (3 x 3, 64 to C channels) and SRM's first (3 x 3, C to C) become one of 5 x 5 from 64
   to C channels, for less than half of the work. Only the outermost pixels differ, since SRM pads the decoder's output
   with zeros; they are computed as before.
-- CRM's two 1 x 1 convolutions become one.
-- SRM, CRM and SFM end in a factor and a term per channel, of which one pass over the features makes the distance.
+- CRM's two 1 x 1 convolutions become one, and one with the decoder's last: 64 channels instead of C are read.
+- SRM, CRM and SFM end in a factor and a term per channel, of which one pass over the features makes the difference; its
+  mean square is the square of its length, which takes another pass and no third.
 
 Nothing here is trained or saved: a :class:`FoldedSCDAE` is made from the weights, and belongs to them.
 """
@@ -30,19 +31,32 @@ if TYPE_CHECKING:
 
 
 class Affine(NamedTuple):
-    """Features times a factor plus a term, both per image and channel: what SRM, CRM and SFM amount to."""
+    """Features times a factor plus a term, both per image and channel: what SRM, CRM and SFM amount to.
+
+    Factors and terms are worked out as vectors: as maps of one pixel, OpenVINO would put them into the pass over the
+    features, and turn the features' layout into theirs.
+    """
 
     features: torch.Tensor  # (B, C, h, w)
-    scale: torch.Tensor | float  # (B, C, 1, 1)
-    shift: torch.Tensor | float  # (B, C, 1, 1)
+    scale: torch.Tensor | None = None  # (B, C); none: 1
+    shift: torch.Tensor | None = None  # (B, C); none: 0
 
-    def value(self) -> torch.Tensor:
-        """Return the features themselves, ``(B, C, h, w)``."""
-        return self.scale * self.features + self.shift
+    def value(self, plus: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the features themselves, ``(B, C, h, w)``, with something added if that is asked for."""
+        result = self.features if self.scale is None else self.scale[..., None, None] * self.features
+        result = result if plus is None else result + plus
+        return result if self.shift is None else result + self.shift[..., None, None]
 
     def mean(self) -> torch.Tensor:
-        """Return the average over all positions, ``(B, C, 1, 1)``."""
-        return self.scale * self.features.float().mean(dim=(-2, -1), keepdim=True) + self.shift
+        """Return the average over all positions, ``(B, C)``."""
+        average = self.features.float().mean(dim=(-2, -1))
+        average = average if self.scale is None else self.scale * average
+        return average if self.shift is None else average + self.shift
+
+    def times(self, weight: torch.Tensor) -> "Affine":
+        """Return it with every channel multiplied by ``weight``, ``(B, C)``."""
+        scale = weight if self.scale is None else weight * self.scale
+        return Affine(self.features, scale, None if self.shift is None else weight * self.shift)
 
 
 class FoldedBranch(nn.Module):
@@ -58,21 +72,25 @@ class FoldedBranch(nn.Module):
         self.trunk = without(branch.autoencoder, "decoder.deconv8")
         self.context = branch.context
         first = self.context[0] if len(self.context) else None
-        self.composed = compose(self.last, first.conv) if isinstance(first, SpatialReunionModule) else None
+        #: What the first module computes of the decoder's output, computed of the decoder's last features instead.
+        self.composed: nn.Conv2d | None = None
+        if isinstance(first, SpatialReunionModule):
+            self.composed = compose(self.last, first.conv)
+        elif isinstance(first, ChannelReunionModule):
+            self.composed = compose(self.last, cast("nn.Conv2d", first.weight_convs[0]))
 
     def forward(self, images: torch.Tensor) -> Affine:
         """Map images ``(B, 3, H, W)`` to ``O_k``."""
         decoded = self.trunk(images, images.shape[-2:])
-        output = Affine(self.last(decoded), 1.0, 0.0)
+        output = Affine(self.last(decoded))
         for index, module in enumerate(self.context):
-            features = output.value() if index else output.features
+            features = output.value()
+            known = self.composed(decoded) if self.composed is not None and index == 0 else None
             if isinstance(module, SpatialReunionModule):
-                convolved = None
-                if index == 0 and self.composed is not None:
-                    convolved = framed(self.composed(decoded), features, module.conv)
-                output = Affine(features, 1.0, module.summary(features, convolved))
+                convolved = None if known is None else framed(known, features, module.conv)
+                output = Affine(features, shift=module.summary(features, convolved).flatten(1))
             else:
-                output = Affine(features, cast("ChannelReunionModule", module).factors(features), 0.0)
+                output = Affine(features, scale=cast("ChannelReunionModule", module).factors(features, known))
         return output
 
 
@@ -96,11 +114,12 @@ class FoldedSCDAE(nn.Module):
             torch.cat([teacher.weight / std[:, None, None, None], -student.weight[:channels]], dim=1),
             (teacher.bias - model.teacher_mean.flatten()) / std - student.bias[:channels],
         )
-        self.student_global = like(student, student.weight[channels:], student.bias[channels:])
-        self.branches = nn.ModuleList(FoldedBranch(cast("Branch", branch)) for branch in model.branches)
+        # With its sign changed here, so that nothing has to be subtracted later, for which OpenVINO takes two passes.
+        self.minus_student_global = like(student, -student.weight[channels:], -student.bias[channels:])
         for module in model.branches.modules():
             if isinstance(module, ChannelReunionModule):
                 module.weight_convs = nn.Sequential(compose(*cast("list[nn.Conv2d]", list(module.weight_convs))))
+        self.branches = nn.ModuleList(FoldedBranch(cast("Branch", branch)) for branch in model.branches)
         self.fusion, self.anomaly_map = model.fusion, model.anomaly_map
         self.to(memory_format=torch.channels_last)
 
@@ -115,20 +134,14 @@ class FoldedSCDAE(nn.Module):
             images = images.contiguous(memory_format=torch.channels_last)
         described = self.student_trunk(images)
         local = self.local_difference(torch.cat([self.teacher_trunk(images), described], dim=1))
-        student = self.student_global(described).float()
+        minus_student = self.minus_student_global(described).float()
         outputs = [branch(images) for branch in self.branches]
         if self.fusion is not None:
-            summed = torch.stack([output.mean() for output in outputs]).sum(dim=0).flatten(1)
-            weights = self.fusion.factors(summed)
-            outputs = [
-                Affine(output.features, weight * output.scale, weight * output.shift)
-                for weight, output in zip(weights, outputs, strict=True)
-            ]
-        differences = [
-            local.float(),
-            *(output.scale * output.features.float() + (output.shift - student) for output in outputs),
-        ]
-        return torch.cat([difference.square().mean(dim=1, keepdim=True) for difference in differences], dim=1)
+            weights = self.fusion.factors(torch.stack([output.mean() for output in outputs]).sum(dim=0))
+            outputs = [output.times(weight) for weight, output in zip(weights, outputs, strict=True)]
+        differences = [local.float(), *(output.value(plus=minus_student) for output in outputs)]
+        lengths = torch.cat([torch.linalg.vector_norm(d, dim=1, keepdim=True) for d in differences], dim=1)
+        return lengths.square() / local.shape[1]
 
 
 def without(module: nn.Module, name: str) -> nn.Module:

@@ -48,12 +48,18 @@ class ChannelReunionModule(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map the autoencoder's output ``I`` to ``O2``, both of shape ``(B, C, H, W)``."""
-        return self.factors(features) * features
+        return self.factors(features)[..., None, None] * features
 
-    def factors(self, features: torch.Tensor) -> torch.Tensor:
-        """Return what ``I`` is multiplied by, per channel, ``(B, C, 1, 1)``."""
-        summary = aggregate(self.weight_convs(features), features, self.aggregation).flatten(1)
-        ratings = torch.sigmoid(self.fc2(self.fc1(summary)))[:, :, None, None]
+    def factors(self, features: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Return what ``I`` is multiplied by, per channel, ``(B, C)``.
+
+        Args:
+            features: ``I``, shape ``(B, C, H, W)``.
+            weights: One weight per position (equation 8), ``(B, 1, H, W)``, if they are known already.
+        """
+        weights = self.weight_convs(features) if weights is None else weights
+        summary = aggregate(weights, features, self.aggregation).flatten(1)
+        ratings = torch.sigmoid(self.fc2(self.fc1(summary)))
         if self.gate == "residual":
             return 1 + ratings
         return (2 if self.gate == "rescaled" else 1) * ratings

@@ -49,14 +49,14 @@ class SelectiveFusionModule(nn.Module):
         """Map the branches' outputs ``O_k`` to ``Y_k``, all of shape ``(B, C, H, W)``."""
         summed = torch.stack(list(outputs)).sum(dim=0)
         weights = self.factors(summed.float().mean(dim=(-2, -1)).to(summed.dtype))
-        return [weight * output for weight, output in zip(weights, outputs, strict=True)]
+        return [weight[..., None, None] * output for weight, output in zip(weights, outputs, strict=True)]
 
     def factors(self, average: torch.Tensor) -> torch.Tensor:
-        """Return what the branches are multiplied by, per channel, ``(K, B, C, 1, 1)``.
+        """Return what the branches are multiplied by, per channel, ``(K, B, C)``.
 
         Args:
             average: Average of the branches' sum over all positions, ``(B, C)``.
         """
         squeezed = self.fc(average)
         logits = torch.stack([selector(squeezed) for selector in self.selectors])
-        return self.scale * logits.float().softmax(dim=0).to(average.dtype)[..., None, None]
+        return self.scale * logits.float().softmax(dim=0).to(average.dtype)
