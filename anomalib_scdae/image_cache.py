@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keeps training images in memory, read and resized, where every epoch sees them unchanged.
+"""Keeps images of training and validation in memory, read and resized, where every epoch sees them unchanged.
 
 Reading and resizing a photograph of 1600 x 1280 takes longer than a training step does on a fast device.
 """

@@ -48,6 +48,9 @@ from anomalib_scdae.torch_model import SCDAEModel, check_image_size, height_and_
 #: The paper's training length, in steps of one image (section 2.1).
 PAPER_STEPS = 70_000
 
+#: A datamodule's datasets that are read again and again, the one that is read most first.
+CACHED_DATASETS = ("train_data", "val_data")
+
 #: Constructor arguments that decide which parameters the model has and what they mean.
 ARCHITECTURE = (
     "branches",
@@ -96,8 +99,8 @@ class SCDAE(AnomalibModule):
         crm_gate: How CRM's channel ratings act: ``plain`` (X2 I), ``residual`` ((1 + X2) I) or ``rescaled`` (2 X2 I).
         fusion_gate: How SFM's weights act: ``plain`` (N_k O_k) or ``rescaled`` (so that equal weights change nothing).
         identity_init: Whether SRM, CRM and SFM start as the identity, so that training starts from EfficientAD.
-        cache_gib: Memory, in GiB, for training images that are read and resized once, and for what the teacher says
-            about them; each is kept only if all of it fits. 0 keeps nothing.
+        cache_gib: Memory, in GiB, for images of training and validation that are read and resized once, and for what
+            the teacher says about those of training; each is kept only if all of it fits. 0 keeps nothing.
         compile: Whether to compile the training step with ``torch.compile``: some minutes at the start for faster
             steps.
         pre_processor: Anomalib's pre-processor, or whether to use the default one. Must not normalise.
@@ -165,6 +168,7 @@ class SCDAE(AnomalibModule):
         self._trained_from: Path | None = None
         self._penalty_reader: PenaltyReader | None = None
         self.cache_gib, self.compile_losses = cache_gib, compile
+        self._cached_bytes = 0
         self._teacher_cache: TeacherCache | None = None
         self._losses: Callable[..., dict[str, torch.Tensor]] | None = None
 
@@ -262,7 +266,7 @@ class SCDAE(AnomalibModule):
             raise UserError(msg)
 
     def on_fit_start(self) -> None:
-        """Load the teacher, unless a checkpoint has brought it, and make room for the training images."""
+        """Load the teacher, unless a checkpoint has brought it, and make room for the images."""
         self._cache_images()
         if "teacher" in self.resolved_inputs:
             return
@@ -287,16 +291,20 @@ class SCDAE(AnomalibModule):
         self._prepare_fast_paths(size)
 
     def _cache_images(self) -> None:
-        """Keep the training images in memory, if they are the same in every epoch and fit."""
+        """Keep the images of training and validation in memory, if they are the same in every epoch and fit."""
+        self._cached_bytes = 0
         datamodule = self.trainer.datamodule
-        if datamodule is None or not hasattr(datamodule, "train_data"):
+        if datamodule is None:
             return
-        _restore_dataset(datamodule)
+        _restore_datasets(datamodule)
         workers = getattr(datamodule, "num_workers", 0)
-        with isolate_rng():
-            cached = CachedImages.wrap(datamodule.train_data, self.cache_gib * 2**30, workers)
-        if cached is not None:
-            datamodule.train_data = cached
+        for name in CACHED_DATASETS:
+            with isolate_rng():
+                room = self.cache_gib * 2**30 - self._cached_bytes
+                cached = CachedImages.wrap(getattr(datamodule, name, None), room, workers)
+            if cached is not None:
+                setattr(datamodule, name, cached)
+                self._cached_bytes += cached.nbytes
 
     def _prepare_fast_paths(self, size: tuple[int, int]) -> None:
         """Set up the teacher's cache, if all fits, and the compiled losses, if wanted."""
@@ -305,11 +313,10 @@ class SCDAE(AnomalibModule):
         _lay_out_like_parameters(optimizer)
         self._losses = _compiled(self.model.losses, self.device) if self.compile_losses else self.model.losses
         dataset = training_dataset(self.trainer)
-        images = dataset.nbytes if isinstance(dataset, CachedImages) else 0
         features = self._teacher_features(torch.zeros(1, 3, *size, device=self.device)).numel() * 2 * len(dataset)
         transform = self.pre_processor.transform if self.pre_processor is not None else None
         same = always_gives_the_same_images(dataset) and is_repeatable(transform)
-        fits = images + features <= self.cache_gib * 2**30
+        fits = self._cached_bytes + features <= self.cache_gib * 2**30
         self._teacher_cache = TeacherCache(self._teacher_features) if same and fits else None
 
     def _teacher_features(self, images: torch.Tensor) -> torch.Tensor:
@@ -375,9 +382,9 @@ class SCDAE(AnomalibModule):
         self._teacher_cache = self._losses = None
 
     def on_fit_end(self) -> None:
-        """Give the datamodule its own dataset back."""
+        """Give the datamodule its own datasets back."""
         if self.trainer.datamodule is not None:
-            _restore_dataset(self.trainer.datamodule)
+            _restore_datasets(self.trainer.datamodule)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> STEP_OUTPUT:
         """Keep the raw maps for the calibration; what the batch gets here is provisional until the pass is over."""
@@ -491,10 +498,12 @@ def _resolved(path: str | Path | None) -> Path | None:
     return Path(path).resolve() if path else None
 
 
-def _restore_dataset(datamodule: Any) -> None:
-    """Take away the cache from a datamodule's training images."""
-    if isinstance(getattr(datamodule, "train_data", None), CachedImages):
-        datamodule.train_data = datamodule.train_data.original
+def _restore_datasets(datamodule: Any) -> None:
+    """Take away the caches from a datamodule's images."""
+    for name in CACHED_DATASETS:
+        dataset = getattr(datamodule, name, None)
+        if isinstance(dataset, CachedImages):
+            setattr(datamodule, name, dataset.original)
 
 
 def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:

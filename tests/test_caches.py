@@ -158,6 +158,11 @@ class _Watch(Callback):
         self.features = len(cache) if cache is not None else None
         self.images = int(dataset._read.sum()) if isinstance(dataset, CachedImages) else None
 
+    def on_validation_end(self, trainer: object, pl_module: SCDAE) -> None:
+        dataset = trainer.datamodule.val_data
+        self.validation_images = int(dataset._read.sum()) if isinstance(dataset, CachedImages) else None
+        self.quantiles = pl_module.model.anomaly_map.upper.clone()
+
 
 @pytest.mark.slow
 def test_training_sees_the_same_with_and_without_caches(loco_root: Path, model_arguments: dict, tmp_path: Path) -> None:
@@ -169,14 +174,16 @@ def test_training_sees_the_same_with_and_without_caches(loco_root: Path, model_a
         # With a learning rate of zero the losses tell nothing but what training has seen.
         model = SCDAE(**model_arguments, cache_gib=gib, lr=0.0)
         engine = Engine(
-            max_steps=6, default_root_dir=tmp_path, accelerator="cpu", callbacks=[watch], limit_val_batches=0,
-            enable_progress_bar=False,
+            max_steps=8, default_root_dir=tmp_path, accelerator="cpu", callbacks=[watch], enable_progress_bar=False,
         )  # fmt: skip
         engine.fit(model, datamodule=data)
         assert not isinstance(data.train_data, CachedImages)
+        assert not isinstance(data.val_data, CachedImages)
         assert model._teacher_cache is None
         watches.append(watch)
     plain, cached = watches
-    assert (plain.features, plain.images) == (None, None)
+    assert (plain.features, plain.images, plain.validation_images) == (None, None, None)
     assert (cached.features, cached.images) == (4, 4)
+    assert cached.validation_images == len(data.val_data) > 0
+    torch.testing.assert_close(cached.quantiles, plain.quantiles, rtol=0, atol=0)
     torch.testing.assert_close(torch.stack(cached.losses), torch.stack(plain.losses), rtol=1e-3, atol=0)
