@@ -156,18 +156,18 @@ def _assemble(parts: Sequence[Path]) -> None:
 
 
 def read_predictions(file: str | Path) -> list[Prediction]:
-    """Read ``scores.csv`` as :class:`PredictionWriter` wrote it.
+    """Read ``scores.csv`` as :class:`PredictionWriter` or a cell of a benchmark, with more columns, wrote it.
 
     Raises:
-        UserError: If the file is missing or has other columns.
+        UserError: If the file is missing or lacks a column.
     """
     if not Path(file).is_file():
         msg = f"{file} is not there: run `anomalib test` with the callback PredictionWriter first."
         raise UserError(msg)
     with Path(file).open(newline="", encoding="utf-8") as stream:
         reader = csv.DictReader(stream)
-        if tuple(reader.fieldnames or ()) != Prediction._fields:
-            msg = f"{file} has the columns {reader.fieldnames}, not {list(Prediction._fields)}: name a scores.csv."
+        if lacking := [name for name in Prediction._fields if name not in (reader.fieldnames or ())]:
+            msg = f"{file} lacks the columns {', '.join(lacking)}: name a scores.csv that a test has written."
             raise UserError(msg)
         return [
             Prediction(row["path"], row["type"], float(row["score"]), _flag(row["label"]), _flag(row["prediction"]))

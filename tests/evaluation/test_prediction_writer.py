@@ -181,3 +181,9 @@ def test_another_file_is_named(tmp_path):
         read_predictions(tmp_path / "scores.csv")
     (tmp_path / "scores.csv").write_text("path,type,score,label,prediction\nx.png,good,1.5,0,\n")
     assert read_predictions(tmp_path / "scores.csv") == [Prediction("x.png", "good", 1.5, 0, None)]
+
+
+def test_more_columns_are_passed_over(tmp_path):
+    file = tmp_path / "scores.csv"
+    file.write_text("path,type,score,label,prediction,score_local\na.png,good,0.5,0,,0.1\n")
+    assert read_predictions(file) == [Prediction("a.png", "good", 0.5, 0, None)]

@@ -5,11 +5,21 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from anomalib.data.utils import read_image
 from PIL import Image
 
+from anomalib_scdae import SCDAE
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.evaluation.writer import Prediction
-from anomalib_scdae.visualization import GalleryRow, compose_gallery, gallery_rows, maps_in_folder, worst_misses
+from anomalib_scdae.visualization import (
+    GalleryRow,
+    branch_maps_of,
+    compose_gallery,
+    gallery_rows,
+    maps_in_folder,
+    worst_misses,
+)
+from tests.conftest import draw_image
 from tests.loco_data import TYPES, make_category
 
 CELL = 96
@@ -105,3 +115,18 @@ def test_gallery_of_what_was_written(tmp_path):
     assert compose_gallery(rows, cell_size=CELL).width == 3 * CELL
     with pytest.raises(UserError, match="PredictionWriter"):
         gallery_rows(predictions, maps_in_folder(tmp_path / "elsewhere"))
+
+
+def test_branch_maps_of_a_model_add_up_to_its_anomaly_map(tmp_path):
+    model = SCDAE(teacher_out_channels=16).eval()
+    model.model.anomaly_map.lower.uniform_(0, 0.1)
+    model.model.anomaly_map.upper.uniform_(0.2, 0.4)
+    path = tmp_path / "good/000.png"
+    draw_image(path, 0)
+    maps = branch_maps_of(model)(path)
+    assert list(maps) == ["local", "srm", "crm", "combined"]
+    with torch.no_grad():
+        expected = model.model(model.pre_processor.transform(read_image(path, as_tensor=True)[None])).anomaly_map
+    torch.testing.assert_close(maps["combined"][None, None], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(maps["combined"], 0.5 * maps["local"] + 0.25 * maps["srm"] + 0.25 * maps["crm"])
+    assert compose_gallery([GalleryRow(path, maps)], cell_size=CELL).width == 6 * CELL

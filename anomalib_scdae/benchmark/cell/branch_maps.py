@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each branch's own map during a test, at no cost: caught where the model merges them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,6 +9,7 @@ from anomalib.models import AnomalibModule, EfficientAd
 from torch import Tensor
 
 from anomalib_scdae.lightning_model import SCDAE
+from anomalib_scdae.visualization.branch_maps import LOCAL, branch_names
 
 Maps = dict[str, Tensor]
 
@@ -27,17 +28,8 @@ def branch_maps(model: AnomalibModule) -> Iterator[Callable[[], Maps]]:
         yield dict
 
 
-def branch_names(branches: Sequence[Sequence[str]]) -> list[str]:
-    """Name SCDAE's branches by their modules, ``autoencoder`` without any; numbered where names are not unique."""
-    plain = ["_".join(modules) or "autoencoder" for modules in branches]
-    return [
-        f"{name}_{plain[: index + 1].count(name)}" if name == "autoencoder" or plain.count(name) > 1 else name
-        for index, name in enumerate(plain)
-    ]
-
-
 def _of_scdae(model: SCDAE) -> Iterator[Callable[[], Maps]]:
-    names = ["local", *branch_names(model.hparams["branches"])]
+    names = [LOCAL, *branch_names(model.hparams["branches"])]
     merger, last = model.model.anomaly_map, {}
 
     def keep(_module: Any, arguments: tuple[Any, ...]) -> None:
