@@ -35,6 +35,10 @@ class SpatialReunionModule(nn.Module):
         self.pooled_conv = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
         self.conv = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
         self.weight_conv = nn.Conv2d(channels, 1, kernel_size=3, padding=1)
+        # As attention does: a sum of thousands of products changes by far more per step of Adam than one weight does,
+        # and what is added to every position would then swing as no other output does. A mere constant, which the
+        # weights can make up for; the literal sum of the equations goes without it.
+        self.weight_scale = 1.0 if aggregation == "sum" else self.weight_conv.weight.numel() ** -0.5
         if identity_init:
             silence(self.weight_conv)
 
@@ -52,5 +56,5 @@ class SpatialReunionModule(nn.Module):
         pooled = F.avg_pool2d(features, self.pool_size)
         context = F.interpolate(self.pooled_conv(pooled), size=features.shape[-2:], mode="bilinear")
         convolved = self.conv(features) if convolved is None else convolved
-        weights = self.weight_conv(convolved * torch.sigmoid(context + features))
+        weights = self.weight_scale * self.weight_conv(convolved * torch.sigmoid(context + features))
         return aggregate(weights, features, self.aggregation)

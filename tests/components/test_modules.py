@@ -33,6 +33,10 @@ def test_srm_follows_equations_1_to_7(features: torch.Tensor) -> None:
     x1 = f1.reshape(B, 1, 1, H * W) @ features.reshape(B, C, H * W, 1)
     torch.testing.assert_close(srm(features), features + x1)
 
+    scaled = SpatialReunionModule(C, pool_size=4, aggregation="mean", identity_init=False)
+    scaled.load_state_dict(srm.state_dict())
+    torch.testing.assert_close(scaled(features), features + x1 / (H * W) / (9 * C) ** 0.5)
+
 
 @pytest.mark.parametrize(
     ("gate", "factor"), [("plain", lambda x: x), ("residual", lambda x: 1 + x), ("rescaled", lambda x: 2 * x)]
