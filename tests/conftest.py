@@ -15,6 +15,12 @@ from safetensors.torch import save_file
 settings.register_profile("anomalib-scdae", deadline=None)
 settings.load_profile("anomalib-scdae")
 
+# Processes that test side by side share the cores, and so do the programs that they start.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    threads = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    torch.set_num_threads(threads)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+
 ROOT = Path(__file__).resolve().parents[1]
 
 #: Feature channels of the networks in the tests; the paper's 384 would only take time.
