@@ -13,7 +13,8 @@ class SpatialReunionModule(nn.Module):
     """SRM: adds to every position a summary of the whole feature map.
 
     Two scales of 3 x 3 convolutions find out which positions matter (equations 1 to 4); the features summed up with
-    those weights (equation 6) are added to every position (equation 7).
+    those weights (equation 6) are added to every position (equation 7). Where equation 6 is not taken literally, its
+    weights are divided by the root of the number of products in each, so that all branches learn at the same pace.
 
     Args:
         channels: Number of feature channels ``C``.
