@@ -45,12 +45,15 @@ class AnomalyMapMerger(nn.Module):
 
     def forward(self, maps: torch.Tensor, image_size: tuple[int, int] | torch.Size) -> torch.Tensor:
         """Merge maps ``(B, M, h, w)`` to one of shape ``(B, 1, H, W)``."""
-        merged = (self.normalise(self.pad(maps.float())) * self.weights[:, None, None]).sum(dim=1, keepdim=True)
-        return self.enlarge(merged, image_size)
+        return self.enlarge(self.combine(self.normalise(self.pad(maps.float()))), image_size)
 
     def separate(self, maps: torch.Tensor, image_size: tuple[int, int] | torch.Size) -> torch.Tensor:
         """Return every map normalised and enlarged, ``(B, M, H, W)``, the local one first."""
         return self.enlarge(self.normalise(self.pad(maps.float())), image_size)
+
+    def combine(self, maps: torch.Tensor) -> torch.Tensor:
+        """Weigh normalised maps ``(B, M, h, w)`` against each other; shape ``(B, 1, h, w)``."""
+        return (maps * self.weights[:, None, None]).sum(dim=1, keepdim=True)
 
     def normalise(self, maps: torch.Tensor) -> torch.Tensor:
         """Map each branch's lower quantile to 0 and its upper one to 0.1; shape ``(B, M, h, w)`` in and out."""

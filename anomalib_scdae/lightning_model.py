@@ -168,7 +168,6 @@ class SCDAE(AnomalibModule):
         self._trained_from: Path | None = None
         self._penalty_reader: PenaltyReader | None = None
         self.cache_gib, self.compile_losses = cache_gib, compile
-        self._cached_bytes = 0
         self._teacher_cache: TeacherCache | None = None
         self._losses: Callable[..., dict[str, torch.Tensor]] | None = None
 
@@ -292,19 +291,17 @@ class SCDAE(AnomalibModule):
 
     def _cache_images(self) -> None:
         """Keep the images of training and validation in memory, if they are the same in every epoch and fit."""
-        self._cached_bytes = 0
         datamodule = self.trainer.datamodule
         if datamodule is None:
             return
         _restore_datasets(datamodule)
         workers = getattr(datamodule, "num_workers", 0)
         for name in CACHED_DATASETS:
+            room = self.cache_gib * 2**30 - _cached_bytes(datamodule)
             with isolate_rng():
-                room = self.cache_gib * 2**30 - self._cached_bytes
                 cached = CachedImages.wrap(getattr(datamodule, name, None), room, workers)
             if cached is not None:
                 setattr(datamodule, name, cached)
-                self._cached_bytes += cached.nbytes
 
     def _prepare_fast_paths(self, size: tuple[int, int]) -> None:
         """Set up the teacher's cache, if all fits, and the compiled losses, if wanted."""
@@ -316,7 +313,7 @@ class SCDAE(AnomalibModule):
         features = self._teacher_features(torch.zeros(1, 3, *size, device=self.device)).numel() * 2 * len(dataset)
         transform = self.pre_processor.transform if self.pre_processor is not None else None
         same = always_gives_the_same_images(dataset) and is_repeatable(transform)
-        fits = self._cached_bytes + features <= self.cache_gib * 2**30
+        fits = _cached_bytes(self.trainer.datamodule) + features <= self.cache_gib * 2**30
         self._teacher_cache = TeacherCache(self._teacher_features) if same and fits else None
 
     def _teacher_features(self, images: torch.Tensor) -> torch.Tensor:
@@ -324,8 +321,8 @@ class SCDAE(AnomalibModule):
         with torch.autocast(self.device.type, enabled=False):
             return self.model.teacher_features(images.float())
 
-    def _transformed(self, images: torch.Tensor) -> torch.Tensor:
-        """Apply the pre-processor's transform, if there is one, as Anomalib does before a training step."""
+    def transformed(self, images: torch.Tensor) -> torch.Tensor:
+        """Apply the pre-processor's transform, if there is one, as Anomalib does before each step."""
         if self.pre_processor is None or self.pre_processor.transform is None:
             return images
         return self.pre_processor.transform(images)
@@ -334,7 +331,7 @@ class SCDAE(AnomalibModule):
         """Return the height and width that the networks will see."""
         with isolate_rng():
             item: Any = training_dataset(self.trainer)[0]
-        height, width = self._transformed(item.image[None]).shape[-2:]
+        height, width = self.transformed(item.image[None]).shape[-2:]
         check_image_size((height, width))
         return height, width
 
@@ -346,7 +343,7 @@ class SCDAE(AnomalibModule):
         with isolate_rng(), torch.autocast(self.device.type, enabled=False):
             try:
                 for batch in loader:
-                    yield self.model.teacher(self._transformed(batch.image.to(self.device)).float())
+                    yield self.model.teacher(self.transformed(batch.image.to(self.device)).float())
             except OSError as error:
                 msg = f"A training image cannot be read ({error}): repair it or remove it from the training folder."
                 raise UserError(msg) from error
@@ -498,12 +495,21 @@ def _resolved(path: str | Path | None) -> Path | None:
     return Path(path).resolve() if path else None
 
 
+def _cached_datasets(datamodule: Any) -> dict[str, CachedImages]:
+    """Return a datamodule's datasets that have a cache, by name."""
+    datasets = {name: getattr(datamodule, name, None) for name in CACHED_DATASETS}
+    return {name: dataset for name, dataset in datasets.items() if isinstance(dataset, CachedImages)}
+
+
+def _cached_bytes(datamodule: Any) -> int:
+    """Return what those caches take when they are full."""
+    return sum(cached.nbytes for cached in _cached_datasets(datamodule).values())
+
+
 def _restore_datasets(datamodule: Any) -> None:
     """Take away the caches from a datamodule's images."""
-    for name in CACHED_DATASETS:
-        dataset = getattr(datamodule, name, None)
-        if isinstance(dataset, CachedImages):
-            setattr(datamodule, name, dataset.original)
+    for name, cached in _cached_datasets(datamodule).items():
+        setattr(datamodule, name, cached.original)
 
 
 def _lay_out_like_parameters(optimizer: torch.optim.Optimizer) -> None:

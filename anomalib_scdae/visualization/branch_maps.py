@@ -33,16 +33,13 @@ def branch_maps_of(model: "SCDAE") -> Callable[[Path], Mapping[str, torch.Tensor
         A function from an image's path to the normalised maps by name, each ``(H, W)``: the local map, one for each
         autoencoder, and their combination.
     """
-    names = [LOCAL, *branch_names(model.hparams["branches"])]
+    names = [LOCAL, *branch_names(model.hparams["branches"]), COMBINED]
 
     def maps_of(image_path: Path) -> Mapping[str, torch.Tensor]:
         image: Any = read_image(image_path, as_tensor=True)
-        images = image[None].to(model.device)
-        if model.pre_processor is not None and model.pre_processor.transform is not None:
-            images = model.pre_processor.transform(images)
         model.eval()
-        (maps,) = model.model.maps(images).cpu()
-        combined = (maps * model.model.anomaly_map.weights.cpu()[:, None, None]).sum(dim=0)
-        return {**dict(zip(names, maps, strict=True)), COMBINED: combined}
+        maps = model.model.maps(model.transformed(image[None].to(model.device)))
+        every = torch.cat([maps, model.model.anomaly_map.combine(maps)], dim=1)[0].cpu()
+        return dict(zip(names, every, strict=True))
 
     return maps_of

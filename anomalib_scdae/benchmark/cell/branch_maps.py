@@ -50,8 +50,8 @@ def _of_efficient_ad(model: EfficientAd) -> Iterator[Callable[[], Maps]]:
     original, last = networks.compute_maps, {}
 
     def compute_maps(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
-        last["local"], last["autoencoder_1"] = original(*arguments, **options)
-        return last["local"], last["autoencoder_1"]
+        last[LOCAL], last["autoencoder_1"] = original(*arguments, **options)
+        return last[LOCAL], last["autoencoder_1"]
 
     networks.compute_maps = compute_maps
     try:

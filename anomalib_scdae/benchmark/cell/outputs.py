@@ -17,8 +17,8 @@ from anomalib_scdae.evaluation.writer import Prediction
 from anomalib_scdae.files import replacing
 from anomalib_scdae.metrics.anomaly_types import anomaly_type, auroc_per_type, with_mean
 from anomalib_scdae.metrics.raw_outputs import RawOutputs
+from anomalib_scdae.visualization.branch_maps import COMBINED
 
-COMBINED = "combined"
 #: Side of the maps that are kept; enough for a picture.
 KEPT_SIDE = 128
 
