@@ -85,6 +85,7 @@ def probe(url: str, timeout: float) -> None:
         DownloadError: If no answer came in time.
     """
     outcome: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    silence = f"no answer within {timeout:g} s"
 
     def ask() -> None:
         try:
@@ -94,14 +95,16 @@ def probe(url: str, timeout: float) -> None:
             error.close()
             outcome.put(None)
         except (OSError, HTTPException) as error:
-            outcome.put(_reason(error))
+            # The same silence, whichever of the two clocks is first to notice it.
+            timed_out = isinstance(getattr(error, "reason", error), TimeoutError)
+            outcome.put(silence if timed_out else _reason(error))
 
     # A socket's time-out does not cover the name look-up, which can block for half a minute behind a firewall.
     threading.Thread(target=ask, daemon=True).start()
     try:
         failure = outcome.get(timeout=timeout)
     except queue.Empty:
-        failure = f"no answer within {timeout:g} s"
+        failure = silence
     if failure is not None:
         msg = f"{url} cannot be reached ({failure})"
         raise DownloadError(msg)
