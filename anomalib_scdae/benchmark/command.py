@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from anomalib_scdae.benchmark.comparison import SCHEMA, Comparison
 from anomalib_scdae.benchmark.display import print_cells
+from anomalib_scdae.benchmark.entries import GivenDataset, GivenRow
 from anomalib_scdae.benchmark.grid import Cell, parse_grid
 from anomalib_scdae.benchmark.pipeline import CellJobGenerator, ComparisonPipeline, make_runner_of
 from anomalib_scdae.benchmark.runners.ray_cluster import RayOptions
@@ -24,8 +25,8 @@ def benchmark(
     what: Literal["compare", "speed"] = "compare",
     name: str = "benchmark",
     layout: Literal["methods", "ablation"] | None = None,
-    models: Sequence[dict[str, Any]] = (),
-    datasets: Sequence[dict[str, Any]] = (),
+    models: Sequence[GivenRow] = (),
+    datasets: Sequence[GivenDataset] = (),
     seeds: Sequence[int] = (0,),
     trainer: dict[str, Any] | None = None,
     image_size: int | list[int] = 256,

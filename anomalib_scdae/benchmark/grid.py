@@ -15,12 +15,11 @@ from lightning.pytorch import Trainer
 
 from anomalib_scdae.benchmark.classes import DATA_MODULES, MODEL_MODULES, accepts, check_arguments, check_keys
 from anomalib_scdae.benchmark.classes import find_class as _find_class
+from anomalib_scdae.benchmark.entries import DatasetEntry, RowEntry
 from anomalib_scdae.data.penalty.loading import imagenette
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.teacher.loading import load_teacher
 
-ROW_KEYS = ("name", "class_path", "init_args", "experiment", "trainer", "data", "latency", "backbone_weights", "note")
-DATASET_KEYS = ("name", "class_path", "init_args", "categories")
 #: Arguments of the trainer that the benchmark sets by itself.
 OWN_TRAINER_KEYS = ("self", "callbacks", "logger", "default_root_dir", "enable_progress_bar", "enable_model_summary")
 #: What decides a cell's outcome; a finished cell is used again as long as these stay as they were.
@@ -257,7 +256,7 @@ def parse_grid(
 
 def _row(entry: Mapping[str, Any], number: int) -> Row:
     where = f"models, entry {number},"
-    check_keys(entry, ROW_KEYS, where)
+    check_keys(entry, RowEntry.__annotations__, where)
     if "class_path" not in entry:
         msg = f"{where} has no class_path: name the model's class, e.g. SCDAE."
         raise UserError(msg)
@@ -275,7 +274,7 @@ def _row(entry: Mapping[str, Any], number: int) -> Row:
 
 def _dataset(entry: Mapping[str, Any], number: int) -> Dataset:
     where = f"datasets, entry {number},"
-    check_keys(entry, DATASET_KEYS, where)
+    check_keys(entry, DatasetEntry.__annotations__, where)
     for key in ("class_path", "categories"):
         if not entry.get(key):
             msg = f"{where} has no {key}: give one, e.g. class_path: SyntheticLOCO, categories: [pushpins]."

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from anomalib_scdae.benchmark import command, pipeline
 from anomalib_scdae.benchmark.runners.ray_cluster import RayOptions
 from anomalib_scdae.cli import main
+from anomalib_scdae.errors import UserError
+from tests.benchmark.test_grid import CONFIGS
 from tests.benchmark.test_store import runs
 from tests.conftest import ROOT
 
@@ -26,6 +29,27 @@ def test_dry_run_runs_nothing(smoke: list[str], tmp_path: Path, capsys: pytest.C
     assert main([*smoke, "--dry_run"]) == 0
     assert "scdae--SyntheticLOCO--pushpins--seed0" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_shipped_grid_arrives_as_it_is_written(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def keep(**settings: Any) -> Any:
+        given.update(settings)
+        raise UserError("enough")
+
+    monkeypatch.setattr(command, "parse_grid", keep)
+    config = ROOT / "configs" / f"{name}.yaml"
+    assert main(["benchmark", "--config", str(config), "--output", "nowhere"]) == 1
+    written = yaml.safe_load(config.read_text())
+    assert [dict(entry) for entry in given["models"]] == written["models"]
+    assert [dict(entry) for entry in given["datasets"]] == written["datasets"]
+
+
+def test_a_wrong_key_is_told_with_its_remedy(smoke: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*smoke, "--models", "[{class_path: SCDAE, init_arg: {}}]"]) == 1
+    assert "did you mean 'init_args'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

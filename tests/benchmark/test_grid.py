@@ -10,7 +10,7 @@ from anomalib_scdae.errors import UserError
 from tests.conftest import ROOT
 from tests.test_configs import TABLE
 
-CONFIGS = ("benchmark", "ablation", "benchmark_smoke")
+CONFIGS = ("benchmark", "benchmark_short", "benchmark_smoke", "ablation")
 
 
 def settings(**changes: Any) -> dict[str, Any]:
