@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 
 from anomalib_scdae.data.synthetic import CATEGORIES, load_category
-from anomalib_scdae.data.synthetic.breakfast_box import NECTARINE_AREA, TANGERINE_AREA
+from anomalib_scdae.data.synthetic.breakfast_box.scene import NECTARINE_AREA, TANGERINE_AREA
 from anomalib_scdae.data.synthetic.generate import Job, Sample, defects_config, describe, image_size, render
-from anomalib_scdae.data.synthetic.juice_bottle import FRUIT_LABEL_AREA, ICON_AREA, TEXT_LABEL_AREA
-from anomalib_scdae.data.synthetic.pushpins import PIN_AREA
+from anomalib_scdae.data.synthetic.juice_bottle.scene import FRUIT_LABEL_AREA, ICON_AREA, TEXT_LABEL_AREA
+from anomalib_scdae.data.synthetic.pushpins.scene import PIN_AREA
 from anomalib_scdae.data.synthetic.recipe import Recipe
 from anomalib_scdae.data.synthetic.render import Canvas
 from anomalib_scdae.data.synthetic.scene import Area, Look, Pose
-from anomalib_scdae.data.synthetic.screw_bag import LONG_AREA, NUT_AREA, SHORT_AREA, WASHER_AREA
-from anomalib_scdae.data.synthetic.splicing_connectors import CABLE_AREA, CLIP_AREA
+from anomalib_scdae.data.synthetic.screw_bag.scene import LONG_AREA, NUT_AREA, SHORT_AREA, WASHER_AREA
+from anomalib_scdae.data.synthetic.splicing_connectors.scene import CABLE_AREA, CLIP_AREA
 
 LONG_SIDE = 192
 

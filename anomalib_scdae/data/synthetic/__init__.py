@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Five products, rendered from rules, in the layout of MVTec LOCO: data with logical anomalies that needs no download.
 
-A *scene* (:mod:`.scene`) is plain data: which parts lie where. Each category's module draws normal scenes at random,
-states the rules that they obey, breaks exactly one of them with normal parts, or damages a part; and paints the scene
-on a canvas (:mod:`.render`) with signed distances (:mod:`.shapes`) and noise (:mod:`.textures`).
+A *scene* (:mod:`.scene`) is plain data: which parts lie where. Each category is a package of the same build: ``scene``
+draws normal scenes at random, ``rules`` states what they obey, ``logical`` breaks exactly one rule with normal parts,
+``structural`` damages a part, and ``painting`` paints a scene, part by part, on a canvas (:mod:`.render`) with signed
+distances (:mod:`.shapes`) and noise (:mod:`.textures`).
 :mod:`.generate` renders a whole category in parallel, :mod:`.writer` puts it on disk in one piece.
 """
 

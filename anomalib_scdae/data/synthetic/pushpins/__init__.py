@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pushpins: a sorting box with fifteen compartments, one pin in each."""
+
+from anomalib_scdae.data.synthetic.pushpins.logical import LOGICAL
+from anomalib_scdae.data.synthetic.pushpins.painting import paint
+from anomalib_scdae.data.synthetic.pushpins.rules import RULES
+from anomalib_scdae.data.synthetic.pushpins.scene import SIZE, sample
+from anomalib_scdae.data.synthetic.pushpins.structural import STRUCTURAL
+from anomalib_scdae.data.synthetic.scene import Category
+
+CATEGORY = Category(
+    name="pushpins", size=SIZE, rules=RULES, logical=LOGICAL, structural=STRUCTURAL, sample=sample, paint=paint
+)
