@@ -25,6 +25,11 @@ class Pose:
     y: float
     angle: float = 0.0
 
+    def at(self, u: float, v: float, angle: float = 0.0) -> "Pose":
+        """Turn a pose in this one's frame into one in the scene."""
+        cosine, sine = float(np.cos(self.angle)), float(np.sin(self.angle))
+        return Pose(float(self.x + cosine * u - sine * v), float(self.y + sine * u + cosine * v), self.angle + angle)
+
 
 @dataclass(frozen=True)
 class Look:
@@ -154,11 +159,9 @@ class Area:
     @classmethod
     def turned_box(cls, pose: Pose, half_u: float, half_v: float) -> "Area":
         """A rectangle around a pose, turned with it."""
-        cosine, sine = np.cos(pose.angle), np.sin(pose.angle)
         corners = ((-half_u, -half_v), (half_u, -half_v), (half_u, half_v), (-half_u, half_v))
-        return cls(
-            tuple((float(pose.x + cosine * u - sine * v), float(pose.y + sine * u + cosine * v)) for u, v in corners)
-        )
+        places = [pose.at(u, v) for u, v in corners]
+        return cls(tuple((place.x, place.y) for place in places))
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the compartments and their contents are."""
 
-import numpy as np
-
 from anomalib_scdae.data.synthetic.breakfast_box.scene import CEREAL_HALF, FRUIT_HALF, IN_U, IN_V, BreakfastBoxScene
 from anomalib_scdae.data.synthetic.scene import Area, Pose
 
 
 def pose_in_box(scene: BreakfastBoxScene, u: float, v: float, angle: float = 0.0) -> Pose:
     """Turn a place in the box into a pose in the scene."""
-    u = -u if scene.mirrored else u
-    cosine, sine = float(np.cos(scene.box.angle)), float(np.sin(scene.box.angle))
-    return Pose(scene.box.x + cosine * u - sine * v, scene.box.y + sine * u + cosine * v, scene.box.angle + angle)
+    return scene.box.at(-u if scene.mirrored else u, v, angle)
 
 
 def fruit_middle() -> float:

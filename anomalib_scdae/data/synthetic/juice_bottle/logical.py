@@ -19,7 +19,7 @@ from anomalib_scdae.data.synthetic.juice_bottle.scene import (
     label_of,
     sample_label,
 )
-from anomalib_scdae.data.synthetic.scene import Area, Fault, LogicalDefect, Pose, Rng, Silhouette, pick
+from anomalib_scdae.data.synthetic.scene import Area, Fault, LogicalDefect, Rng, Silhouette, pick
 
 Broken = tuple[JuiceBottleScene, tuple[Fault, ...]]
 Breaks = Callable[[JuiceBottleScene, Rng], Broken]
@@ -69,9 +69,7 @@ def _without_icon(scene: JuiceBottleScene, rng: Rng) -> Broken:
     del rng
     changed = _relabel(scene, icon=None, icon_shift=(0.0, 0.0))
     label = label_of(scene, "fruit")
-    cosine, sine = float(np.cos(scene.bottle.angle)), float(np.sin(scene.bottle.angle))
-    u, v = float(196 * np.sin(label.around / 196)), label.height
-    pose = Pose(scene.bottle.x + cosine * u - sine * v, scene.bottle.y + sine * u + cosine * v, scene.bottle.angle)
+    pose = scene.bottle.at(float(196 * np.sin(label.around / 196)), label.height)
     return changed, (Fault("missing_fruit_icon", (Area.turned_box(pose, 0.9 * ICON_REACH, 0.9 * ICON_REACH),)),)
 
 

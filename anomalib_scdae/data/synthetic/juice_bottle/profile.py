@@ -4,7 +4,7 @@
 import numpy as np
 
 from anomalib_scdae.data.synthetic.juice_bottle.scene import LABELS, JuiceBottleScene
-from anomalib_scdae.data.synthetic.scene import Area, Pose
+from anomalib_scdae.data.synthetic.scene import Area
 from anomalib_scdae.data.synthetic.shapes import Array
 
 # The bottle's outline: height below its middle, and radius.
@@ -28,19 +28,13 @@ def inside_of(scene: JuiceBottleScene, top: float, bottom: float) -> Area:
     """The bottle's inside between two heights."""
     heights = np.linspace(top, bottom, 40)
     radii = radius_at(heights) - GLASS
-    u, v = np.concatenate([radii, -radii[::-1]]), np.concatenate([heights, heights[::-1]])
-    cosine, sine = np.cos(scene.bottle.angle), np.sin(scene.bottle.angle)
-    x, y = scene.bottle.x + cosine * u - sine * v, scene.bottle.y + sine * u + cosine * v
-    return Area(tuple((float(a), float(b)) for a, b in zip(x, y, strict=True)))
+    outline = zip(np.concatenate([radii, -radii[::-1]]), np.concatenate([heights, heights[::-1]]), strict=True)
+    places = [scene.bottle.at(u, v) for u, v in outline]
+    return Area(tuple((place.x, place.y) for place in places))
 
 
 def place_of_label(scene: JuiceBottleScene, kind: str, place: float, around: float) -> Area:
     """Where a label of that kind belongs."""
     half_s, half_v = LABELS[kind]
     left, right = (float(196 * np.sin((around + side * half_s) / 196)) for side in (-1, 1))
-    cosine, sine = float(np.cos(scene.bottle.angle)), float(np.sin(scene.bottle.angle))
-    u = (left + right) / 2
-    pose = Pose(
-        scene.bottle.x + cosine * u - sine * place, scene.bottle.y + sine * u + cosine * place, scene.bottle.angle
-    )
-    return Area.turned_box(pose, (right - left) / 2, half_v)
+    return Area.turned_box(scene.bottle.at((left + right) / 2, place), (right - left) / 2, half_v)

@@ -17,7 +17,6 @@ from anomalib_scdae.data.synthetic.pushpins.scene import (
     Pin,
     PushpinsScene,
     floor_of,
-    in_scene,
     sample_pin,
 )
 from anomalib_scdae.data.synthetic.scene import Area, Fault, LogicalDefect, Pose, Rng, Silhouette
@@ -81,7 +80,7 @@ def _remove_separator(scene: PushpinsScene, rng: Rng) -> tuple[PushpinsScene, tu
     separators = [list(line) for line in scene.separators]
     separators[row][column] = False
     broken = replace(scene, separators=tuple(tuple(line) for line in separators))
-    pose = in_scene(scene.box, (column - (COLUMNS - 2) / 2) * PITCH_U, (row - (ROWS - 1) / 2) * PITCH_V)
+    pose = scene.box.at((column - (COLUMNS - 2) / 2) * PITCH_U, (row - (ROWS - 1) / 2) * PITCH_V)
     return broken, (Fault("missing_separator", (Area.turned_box(pose, 14, FREE_V),)),)
 
 

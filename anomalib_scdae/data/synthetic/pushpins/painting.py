@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from anomalib_scdae.data.synthetic.pushpins.floor import paint_floor, paint_table
 from anomalib_scdae.data.synthetic.pushpins.pins import paint_pin, paint_shards
-from anomalib_scdae.data.synthetic.pushpins.scene import PushpinsScene, centre_of, in_scene
+from anomalib_scdae.data.synthetic.pushpins.scene import PushpinsScene, centre_of
 from anomalib_scdae.data.synthetic.pushpins.walls import paint_walls
 from anomalib_scdae.data.synthetic.render import Canvas
 
@@ -17,7 +17,7 @@ def paint(scene: PushpinsScene, canvas: Canvas) -> None:
     for index, pins in enumerate(scene.compartments):
         for number, pin in enumerate(pins):
             u, v = centre_of(index)
-            pose = in_scene(scene.box, u + pin.pose.x, v + pin.pose.y, pin.pose.angle)
+            pose = scene.box.at(u + pin.pose.x, v + pin.pose.y, pin.pose.angle)
             part = f"pin {index} {number}"
             damage = scene.damage_of(part)
             paint_pin(canvas, replace(pin, pose=pose), part, damage)

@@ -20,7 +20,6 @@ from anomalib_scdae.data.synthetic.pushpins.scene import (
     Pin,
     PushpinsScene,
     centre_of,
-    in_scene,
 )
 from anomalib_scdae.data.synthetic.render import Canvas, Material
 from anomalib_scdae.data.synthetic.scene import Damage, Pose, pick
@@ -73,11 +72,11 @@ def paint_pin(canvas: Canvas, pin: Pin, part: str, damage: Damage | None) -> Non
 
 def _beside(scene: PushpinsScene, index: int, pin: Pose, offset: tuple[float, float], half: float) -> Pose:
     """A place in the pin's frame, moved so that what is ``half`` in radius stays in the compartment."""
-    place = in_scene(pin, *offset)
+    place = pin.at(*offset)
     room_u, room_v = FREE_U - half - 4, FREE_V - half - 4
     u, v = centre_of(index)
     u, v = u + float(np.clip(place.x, -room_u, room_u)), v + float(np.clip(place.y, -room_v, room_v))
-    return in_scene(scene.box, u, v)
+    return scene.box.at(u, v)
 
 
 def paint_shards(scene: PushpinsScene, canvas: Canvas, index: int, pin: Pin, damage: Damage) -> None:

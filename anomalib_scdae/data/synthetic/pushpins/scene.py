@@ -83,12 +83,6 @@ def centre_of(index: int) -> tuple[float, float]:
     return (column - (COLUMNS - 1) / 2) * PITCH_U, (row - (ROWS - 1) / 2) * PITCH_V
 
 
-def in_scene(place: Pose, u: float, v: float, angle: float = 0.0) -> Pose:
-    """Turn a pose in the frame of ``place`` into one in the scene."""
-    cosine, sine = np.cos(place.angle), np.sin(place.angle)
-    return Pose(float(place.x + cosine * u - sine * v), float(place.y + sine * u + cosine * v), place.angle + angle)
-
-
 def floor_of(scene: PushpinsScene, index: int) -> Area:
     """The whole floor of a compartment."""
-    return Area.turned_box(in_scene(scene.box, *centre_of(index)), FREE_U, FREE_V)
+    return Area.turned_box(scene.box.at(*centre_of(index)), FREE_U, FREE_V)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The clear box with its separators."""
 
-from anomalib_scdae.data.synthetic.pushpins.scene import COLUMNS, PITCH_U, PITCH_V, ROWS, WALL, PushpinsScene, in_scene
+from anomalib_scdae.data.synthetic.pushpins.scene import COLUMNS, PITCH_U, PITCH_V, ROWS, WALL, PushpinsScene
 from anomalib_scdae.data.synthetic.render import Canvas, Material
 from anomalib_scdae.data.synthetic.shapes import bevel, box
 from anomalib_scdae.data.synthetic.textures import noise
@@ -29,7 +29,7 @@ def paint_walls(scene: PushpinsScene, canvas: Canvas) -> None:
 def _paint_wall(
     scene: PushpinsScene, canvas: Canvas, u: float, v: float, half_u: float, half_v: float, part: str
 ) -> None:
-    patch = canvas.patch(in_scene(scene.box, u, v), half_u, half_v, margin=60)
+    patch = canvas.patch(scene.box.at(u, v), half_u, half_v, margin=60)
     distance = box(patch.u, patch.v, half_u, half_v, 4)
     coverage = patch.coverage(distance)
     canvas.shade(patch, coverage, 26, 10, strength=0.5)

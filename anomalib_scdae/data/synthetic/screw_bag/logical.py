@@ -4,9 +4,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-
-from anomalib_scdae.data.synthetic.scene import Area, Fault, LogicalDefect, Pose, Rng, Silhouette
+from anomalib_scdae.data.synthetic.scene import Area, Fault, LogicalDefect, Rng, Silhouette
 from anomalib_scdae.data.synthetic.screw_bag.filling import make_part, put
 from anomalib_scdae.data.synthetic.screw_bag.rules import of_kind
 from anomalib_scdae.data.synthetic.screw_bag.scene import (
@@ -28,10 +26,8 @@ Broken = tuple[ScrewBagScene, tuple[Fault, ...]]
 
 def _room(scene: ScrewBagScene) -> Area:
     """Where a part that is missing could lie."""
-    middle = (ROOM_TOP + ROOM_BOTTOM) / 2
-    cosine, sine = np.cos(scene.bag.angle), np.sin(scene.bag.angle)
-    pose = Pose(float(scene.bag.x - sine * middle), float(scene.bag.y + cosine * middle), scene.bag.angle)
-    return Area.turned_box(pose, ROOM_U, (ROOM_BOTTOM - ROOM_TOP) / 2)
+    middle = scene.bag.at(0, (ROOM_TOP + ROOM_BOTTOM) / 2)
+    return Area.turned_box(middle, ROOM_U, (ROOM_BOTTOM - ROOM_TOP) / 2)
 
 
 def _remove(name: str, kind: str, count: int, long: bool | None = None) -> Callable[[ScrewBagScene, Rng], Broken]:

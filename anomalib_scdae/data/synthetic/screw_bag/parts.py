@@ -4,7 +4,7 @@
 import numpy as np
 
 from anomalib_scdae.data.synthetic.render import Canvas, Material, Patch
-from anomalib_scdae.data.synthetic.scene import Damage, Pose
+from anomalib_scdae.data.synthetic.scene import Damage
 from anomalib_scdae.data.synthetic.screw_bag.filling import reach_of
 from anomalib_scdae.data.synthetic.screw_bag.scene import (
     HEAD_LENGTH,
@@ -28,12 +28,7 @@ def paint_part(scene: ScrewBagScene, canvas: Canvas, index: int, part: Part) -> 
     """Paint a washer, a nut or a screw, with its shadow and its damage."""
     name = f"part {index}"
     damage = scene.damage_of(name)
-    cosine, sine = np.cos(scene.bag.angle), np.sin(scene.bag.angle)
-    pose = Pose(
-        float(scene.bag.x + cosine * part.pose.x - sine * part.pose.y),
-        float(scene.bag.y + sine * part.pose.x + cosine * part.pose.y),
-        scene.bag.angle + part.pose.angle,
-    )
+    pose = scene.bag.at(part.pose.x, part.pose.y, part.pose.angle)
     half = reach_of(part)
     patch = canvas.patch(pose, half, HEAD_RADIUS if part.kind == "screw" else half, margin=50)
     distance, height, rise = {"washer": _washer, "nut": _nut, "screw": _screw}[part.kind](patch, part)

@@ -39,9 +39,8 @@ class Connector:
     def face(self, clip: int, side: int) -> tuple[float, float]:
         """Where the cable enters clip number ``clip``, counted from the top of the picture."""
         v = (clip - (self.clips - 1) / 2) * CLIP
-        cosine, sine = float(np.cos(self.pose.angle)), float(np.sin(self.pose.angle))
-        u = side * HALF_DEPTH
-        return self.pose.x + cosine * u - sine * v, self.pose.y + sine * u + cosine * v
+        place = self.pose.at(side * HALF_DEPTH, v)
+        return place.x, place.y
 
 
 @dataclass(frozen=True)
