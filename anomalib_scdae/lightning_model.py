@@ -422,7 +422,7 @@ class SCDAE(AnomalibModule):
         ov_kwargs: dict[str, Any] | None = None,
         onnx_kwargs: dict[str, Any] | None = None,
     ) -> Path:
-        """Export to OpenVINO as Anomalib does; INT8 as :func:`anomalib_scdae.quantization.quantize` says.
+        """Export to OpenVINO as Anomalib does; INT8 as :func:`~anomalib_scdae.quantization.quantize` says.
 
         Anomalib's own calibration fails with a fixed input size, and its ``INT8_ACQ`` watches the test images.
         """

@@ -14,14 +14,9 @@ from PIL import Image
 
 from anomalib_scdae import SCDAE
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.quantization import (
-    CalibrationImages,
-    abnormal_validation_set,
-    agreement,
-    calibration_set,
-    figure_of,
-    quantize,
-)
+from anomalib_scdae.quantization import quantize
+from anomalib_scdae.quantization.images import CalibrationImages, abnormal_validation_set, calibration_set
+from anomalib_scdae.quantization.judging import agreement, figure_of
 from tests.conftest import CHANNELS, draw_image
 
 #: Height and width of the exported model's input, which are not those of the networks'.
