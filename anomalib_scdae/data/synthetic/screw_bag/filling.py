@@ -21,12 +21,16 @@ from anomalib_scdae.data.synthetic.screw_bag.scene import (
     ScrewBagScene,
 )
 
-#: Where the chutes of the packing machine end, and how far parts slide from there: (x, y) each.
-_HOMES = {
-    "washer": ((-430.0, 90.0), (45.0, 120.0)),
-    "nut": ((-180.0, 90.0), (45.0, 120.0)),
-    "screw": ((260.0, 90.0), (45.0, 120.0)),
+#: Where the two chutes for each kind end: (x, y). The upper one of the screws' has the long screws.
+HOMES = {
+    "washer": ((-455.0, -55.0), (-455.0, 220.0)),
+    "nut": ((-225.0, -55.0), (-225.0, 220.0)),
+    "screw": ((240.0, -45.0), (240.0, 205.0)),
 }
+#: How far parts slide from there: (x, y).
+_SLIDE = (32.0, 36.0)
+#: After this many tries to find room, a part slides twice as far.
+_PATIENCE = 15
 
 
 def reach_of(part: Part) -> float:
@@ -62,23 +66,22 @@ def _overlap(part: Part, others: list[Part]) -> float:
     return worst
 
 
-def _drop(part: Part, rng: Rng) -> Pose:
+def _drop(part: Part, chute: int, far: float, rng: Rng) -> Pose:
     """Let the packing machine drop a part: washers to the left, then nuts, and screws to the right, along the bag.
 
-    The bag is carried and laid down, so that everything may slide; any place in the room is possible.
+    The bag is carried and laid down, so that everything slides; ``far`` multiplies how far.
     """
-    middle, spread = _HOMES[part.kind]
-    x, y = rng.normal(middle, spread)
-    angle = rng.normal(0, 0.18) + np.pi * rng.integers(2) if part.kind == "screw" else rng.uniform(-np.pi, np.pi)
+    x, y = rng.normal(HOMES[part.kind][chute], np.multiply(far, _SLIDE))
+    angle = rng.normal(0, 0.10) + np.pi * rng.integers(2) if part.kind == "screw" else rng.uniform(-np.pi, np.pi)
     x, y = np.clip(x, -ROOM_U, ROOM_U), np.clip(y, ROOM_TOP, ROOM_BOTTOM)
     return Pose(float(x), float(y), float(angle))
 
 
-def put(part: Part, others: list[Part], rng: Rng, difficulty: float) -> Part:
+def put(part: Part, chute: int, others: list[Part], rng: Rng, difficulty: float) -> Part:
     """Put the part where it overlaps least; parts in a bag may touch and lie on each other a little."""
     best, least = part, np.inf
-    for _ in range(60):
-        candidate = replace(part, pose=_drop(part, rng))
+    for number in range(60):
+        candidate = replace(part, pose=_drop(part, chute, 2.0 ** (number // _PATIENCE), rng))
         overlap = _overlap(candidate, others)
         if overlap < least:
             best, least = candidate, overlap
@@ -101,12 +104,12 @@ def sample(rng: Rng, difficulty: float) -> ScrewBagScene:
         float(SIZE[1] / 2 + difficulty * rng.uniform(-12, 12)),
         float(difficulty * rng.uniform(-0.025, 0.025)),
     )
-    wanted = [make_part("screw", rng, difficulty, LONG), make_part("screw", rng, difficulty, SHORT)]
-    wanted += [make_part(kind, rng, difficulty) for kind in ("nut", "nut", "washer", "washer")]
+    wanted = [(make_part("screw", rng, difficulty, length), chute) for chute, length in enumerate((LONG, SHORT))]
+    wanted += [(make_part(kind, rng, difficulty), chute) for kind in ("nut", "washer") for chute in (0, 1)]
     # Without variation, everything lies where this fixed draw puts it.
     places = rng if difficulty > 0 else np.random.default_rng(0)
     parts: list[Part] = []
-    for part in wanted:
-        parts.append(put(part, parts, places, difficulty))
+    for part, chute in wanted:
+        parts.append(put(part, chute, parts, places, difficulty))
     order = rng.permutation(len(parts))
     return ScrewBagScene(look, draw_seed(rng), None, bag, tuple(parts[index] for index in order))

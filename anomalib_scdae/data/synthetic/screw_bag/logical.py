@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from anomalib_scdae.data.synthetic.scene import Area, Fault, LogicalDefect, Rng, Silhouette
+from anomalib_scdae.data.synthetic.scene import Area, Fault, LogicalDefect, Rng, Silhouette, pick
 from anomalib_scdae.data.synthetic.screw_bag.filling import make_part, put
 from anomalib_scdae.data.synthetic.screw_bag.rules import of_kind
 from anomalib_scdae.data.synthetic.screw_bag.scene import (
@@ -44,7 +44,8 @@ def _add(name: str, kind: str, count: int, length: float = 0.0) -> Callable[[Scr
     def apply(scene: ScrewBagScene, rng: Rng) -> Broken:
         parts = list(scene.parts)
         for _ in range(count):
-            parts.append(put(make_part(kind, rng, 1.0, length), parts, rng, 1.0))
+            chute = pick(rng, (0, 1))
+            parts.append(put(make_part(kind, rng, 1.0, length), chute, parts, rng, 1.0))
         changed = replace(scene, parts=tuple(parts))
         long = length > LENGTH_LIMIT
         alike = [index for index in of_kind(changed, kind) if parts[index].long == long]
@@ -61,7 +62,8 @@ def _resize(name: str, length: float) -> Callable[[ScrewBagScene, Rng], Broken]:
         long = length > LENGTH_LIMIT
         index = next(index for index in of_kind(scene, "screw") if parts[index].long != long)
         parts.pop(index)
-        parts.append(put(make_part("screw", rng, 1.0, length), parts, rng, 1.0))
+        chute = 1 if long else 0  # that of the screw whose place it takes
+        parts.append(put(make_part("screw", rng, 1.0, length), chute, parts, rng, 1.0))
         changed = replace(scene, parts=tuple(parts))
         return changed, (Fault(name, tuple(Silhouette(f"part {index}") for index in of_kind(changed, "screw"))),)
 
