@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from anomalib_scdae.errors import UserError
 from anomalib_scdae.quantiles import quantiles
 
 #: Quantiles of a map's values on normal images that are mapped to 0 and to 0.1 (EfficientAD, section 3.4).
@@ -20,27 +21,34 @@ MAP_PADDING = 4
 class AnomalyMapMerger(nn.Module):
     """Normalises every branch's map, weighs them, and enlarges the sum to the image.
 
-    Half of the weight goes to the local map, the other half to the mean of the global ones. Normalisation, padding and
-    bilinear enlargement are all linear, so the small maps are merged first and only their sum is enlarged, which gives
-    the same map for a third of the work.
+    The local map has a weight of its own, half of all by default as in EfficientAD; the global ones share the rest.
+    Normalisation, padding and bilinear enlargement are all linear, so the small maps are merged first and only their
+    sum is enlarged, which gives the same map for a third of the work.
 
     Args:
         global_maps: Number of global maps, one per autoencoder.
         pad_maps: Whether to frame the maps with zeros where a PDN without padding has lost its border.
+        local_weight: Weight of the local map, from 0 to 1.
+
+    Raises:
+        UserError: If that weight is none.
     """
 
     lower: torch.Tensor
     upper: torch.Tensor
     weights: torch.Tensor
 
-    def __init__(self, global_maps: int, pad_maps: bool = True) -> None:
+    def __init__(self, global_maps: int, pad_maps: bool = True, local_weight: float = 0.5) -> None:
         super().__init__()
+        if not 0 <= local_weight <= 1:
+            msg = f"local_weight is the local map's share of the anomaly map, from 0 to 1; it is {local_weight}."
+            raise UserError(msg)
         self.pad_maps = pad_maps
         maps = 1 + global_maps
         # Until quantiles are known, these leave the maps as they are.
         self.register_buffer("lower", torch.zeros(maps))
         self.register_buffer("upper", torch.full((maps,), NORMALISED_UPPER))
-        weights = torch.tensor([0.5] + [0.5 / global_maps] * global_maps)
+        weights = torch.tensor([local_weight] + [(1 - local_weight) / global_maps] * global_maps)
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, maps: torch.Tensor, image_size: tuple[int, int] | torch.Size) -> torch.Tensor:

@@ -61,6 +61,7 @@ ARCHITECTURE = (
     "teacher_out_channels",
     "padding",
     "pad_maps",
+    "local_weight",
     "pool_size",
     "aggregation",
     "crm_gate",
@@ -93,6 +94,8 @@ class SCDAE(AnomalibModule):
         weight_decay: Weight decay of Adam.
         padding: Whether the networks pad their convolutions.
         pad_maps: Whether to frame the anomaly maps with zeros where an unpadded network has lost its border.
+        local_weight: Weight of the local map (teacher against student) in the anomaly map, from 0 to 1; the global
+            ones share the rest. Less than EfficientAD's half finds more logical and fewer structural anomalies.
         pool_size: Pooling factor r of SRM (equations 1 and 2).
         aggregation: How SRM and CRM sum over the positions: ``sum`` (the equations as they stand), ``mean`` or
             ``softmax``.
@@ -138,6 +141,7 @@ class SCDAE(AnomalibModule):
         weight_decay: float = 1e-5,
         padding: bool = False,
         pad_maps: bool = True,
+        local_weight: float = 0.5,
         pool_size: int = 4,
         aggregation: Aggregation = "mean",
         crm_gate: CRMGate = "rescaled",

@@ -55,6 +55,7 @@ class SCDAEModel(nn.Module):
         channels: Feature channels ``C``.
         padding: Whether the PDN and the decoder pad their convolutions.
         pad_maps: Whether to frame the maps with zeros where an unpadded PDN has lost its border.
+        local_weight: Weight of the local map in the anomaly map; the global ones share the rest.
         pool_size: ``r`` of equations 1 and 2.
         aggregation: How SRM and CRM sum over the positions (equations 6 and 9).
         crm_gate: How CRM's ratings act on its input.
@@ -73,6 +74,7 @@ class SCDAEModel(nn.Module):
         channels: int = 384,
         padding: bool = False,
         pad_maps: bool = True,
+        local_weight: float = 0.5,
         pool_size: int = 4,
         aggregation: Aggregation = "mean",
         crm_gate: CRMGate = "rescaled",
@@ -101,7 +103,7 @@ class SCDAEModel(nn.Module):
             else None
         )
         self.loss = SCDAELoss(cosine_weight, cosine_scale)
-        self.anomaly_map = AnomalyMapMerger(len(branches), pad_maps)
+        self.anomaly_map = AnomalyMapMerger(len(branches), pad_maps, local_weight)
         self.teacher_mean: torch.Tensor
         self.teacher_std: torch.Tensor
         #: The folded model and the state it belongs to; in a tuple, so that it is no part of this module.

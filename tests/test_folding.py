@@ -26,7 +26,7 @@ CONFIGURATIONS = [
     {"branches": [[SRM], [CRM]], "padding": True},
     {"branches": [[SRM], [CRM]], "model_size": "medium", "padding": True, "pad_maps": False},
     {"aggregation": "sum", "crm_gate": "plain", "fusion_gate": "plain", "pool_size": 3},
-    {"aggregation": "softmax", "crm_gate": "residual"},
+    {"aggregation": "softmax", "crm_gate": "residual", "local_weight": 0.3},
 ]
 
 
