@@ -22,7 +22,7 @@ from anomalib_scdae.data.synthetic.screw_bag.scene import (
 )
 
 #: Where the two chutes for each kind end: (x, y). The upper one of the screws' has the long screws.
-HOMES = {
+_HOMES = {
     "washer": ((-455.0, -55.0), (-455.0, 220.0)),
     "nut": ((-225.0, -55.0), (-225.0, 220.0)),
     "screw": ((240.0, -45.0), (240.0, 205.0)),
@@ -71,14 +71,14 @@ def _drop(part: Part, chute: int, far: float, rng: Rng) -> Pose:
 
     The bag is carried and laid down, so that everything slides; ``far`` multiplies how far.
     """
-    x, y = rng.normal(HOMES[part.kind][chute], np.multiply(far, _SLIDE))
+    x, y = rng.normal(_HOMES[part.kind][chute], np.multiply(far, _SLIDE))
     angle = rng.normal(0, 0.10) + np.pi * rng.integers(2) if part.kind == "screw" else rng.uniform(-np.pi, np.pi)
     x, y = np.clip(x, -ROOM_U, ROOM_U), np.clip(y, ROOM_TOP, ROOM_BOTTOM)
     return Pose(float(x), float(y), float(angle))
 
 
 def put(part: Part, chute: int, others: list[Part], rng: Rng, difficulty: float) -> Part:
-    """Put the part where it overlaps least; parts in a bag may touch and lie on each other a little."""
+    """Drop the part from one of its chutes where it overlaps least; parts may touch and lie on each other a little."""
     best, least = part, np.inf
     for number in range(60):
         candidate = replace(part, pose=_drop(part, chute, 2.0 ** (number // _PATIENCE), rng))
