@@ -17,13 +17,14 @@ from anomalib_scdae.benchmark.classes import DATA_MODULES, MODEL_MODULES, accept
 from anomalib_scdae.benchmark.classes import find_class as _find_class
 from anomalib_scdae.benchmark.entries import DatasetEntry, RowEntry
 from anomalib_scdae.data.penalty.loading import imagenette
+from anomalib_scdae.data.synthetic_loco import SyntheticLOCO
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.teacher.loading import load_teacher
 
 #: Arguments of the trainer that the benchmark sets by itself.
 OWN_TRAINER_KEYS = ("self", "callbacks", "logger", "default_root_dir", "enable_progress_bar", "enable_model_summary")
 #: What decides a cell's outcome; a finished cell is used again as long as these stay as they were.
-DECISIVE = ("model", "data", "category", "seed", "trainer", "image_size", "backbone_weights")
+DECISIVE = ("model", "data", "data_version", "category", "seed", "trainer", "image_size", "backbone_weights")
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,10 @@ class Dataset:
         """The class that ``class_path`` names."""
         return _find_class(self.class_path, DATA_MODULES, AnomalibDataModule, f"Dataset '{self.name}'")
 
+    def version_of(self, category: str) -> int | None:
+        """Return the version of a category that is rendered, not read; a cell on an older one is run again."""
+        return self.data_class.version_of(category) if issubclass(self.data_class, SyntheticLOCO) else None
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -94,6 +99,7 @@ class Cell:
     data: dict[str, Any]
     trainer: dict[str, Any]
     image_size: int | list[int]
+    data_version: int | None = None
     backbone_weights: str | None = None
     latency: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
@@ -191,6 +197,7 @@ class Grid:
             },
             trainer={**self.trainer, **row.trainer},
             image_size=self.image_size,
+            data_version=dataset.version_of(category),
             backbone_weights=row.backbone_weights,
             latency=self._latency(row) if wants_latency else None,
             notes=[row.note] if row.note else [],

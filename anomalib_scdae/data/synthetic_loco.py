@@ -109,6 +109,15 @@ class SyntheticLOCO(MVTecLOCO):
             difficulty=difficulty,
         )
 
+    @classmethod
+    def version_of(cls, category: str) -> int:
+        """Return how a category is rendered: the same arguments give the same images while this number stays.
+
+        Raises:
+            UserError: If there is no such category.
+        """
+        return Recipe(category).version
+
     def prepare_data(self) -> None:
         """Render the category, unless it is there already."""
         prepare(self.recipe, self.root)

@@ -1,11 +1,13 @@
 """The grid: what it expands to, and that every mistake is told in one sentence before any work."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from anomalib_scdae.benchmark.grid import Grid, parse_grid
+from anomalib_scdae.data.synthetic.recipe import Recipe
 from anomalib_scdae.errors import UserError
 from tests.conftest import ROOT
 from tests.test_configs import TABLE
@@ -77,6 +79,15 @@ def test_latency_is_measured_once_a_row_against_the_baseline() -> None:
     assert cells[0].latency == {"baseline": cells[1].model}
 
 
+def test_a_rendered_category_has_a_version_and_one_on_disk_has_none(tmp_path: Path) -> None:
+    (tmp_path / "screws").mkdir()
+    on_disk = {"class_path": "MVTecLOCO", "init_args": {"root": str(tmp_path)}, "categories": ["screws"]}
+    rendered = {"class_path": "SyntheticLOCO", "categories": ["pushpins"]}
+    cells = parse_grid(**settings(datasets=[rendered, on_disk])).cells()
+    versions = {cell.category: cell.data_version for cell in cells}
+    assert versions == {"pushpins": Recipe("pushpins").version, "screws": None}
+
+
 def test_auto_is_resolved_for_all_cells_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANOMALIB_SCDAE_OFFLINE", "1")
     grid = parse_grid(**settings(teacher="auto", penalty_images="auto")).resolved()
@@ -99,6 +110,10 @@ def test_auto_is_resolved_for_all_cells_at_once(monkeypatch: pytest.MonkeyPatch)
         ({"models": [{"class_path": "SCDAE"}, {"class_path": "SCDAE"}]}, "different names"),
         ({"datasets": [{"class_path": "SyntheticLOCO"}]}, "has no categories"),
         ({"datasets": [{"class_path": "SyntheticLOC", "categories": ["a"]}]}, "no AnomalibDataModule"),
+        (
+            {"datasets": [{"class_path": "SyntheticLOCO", "categories": ["pushpins", "pushpin"]}]},
+            "has no category 'pushpin'",
+        ),
         (
             {"datasets": [{"class_path": "MVTecLOCO", "init_args": {"root": "nowhere"}, "categories": ["a"]}]},
             "no folder nowhere/a",

@@ -85,9 +85,12 @@ def test_finished_cells_stay_and_failed_ones_are_tried_again(tmp_path: Path) -> 
     assert runs(tmp_path).count(bad.id) == 2
 
 
-def test_a_cell_with_other_settings_runs_anew_and_the_old_one_is_put_aside(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [{"trainer": {"max_steps": 20}}, {"data_version": 2}])
+def test_a_cell_with_other_settings_runs_anew_and_the_old_one_is_put_aside(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
     run(tmp_path, make_cell())
-    changed = make_cell(trainer={"max_steps": 20})
+    changed = make_cell(**change)
     assert Store(tmp_path).status(changed) == "pending"
     run(tmp_path, changed)
     assert len(runs(tmp_path)) == 2

@@ -4,11 +4,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from anomalib_scdae.data.synthetic import CATEGORIES
+from anomalib_scdae.data.synthetic import CATEGORIES, load_category
 from anomalib_scdae.errors import UserError
-
-#: Raised whenever a change makes the same recipe give other images.
-VERSION = 3
 
 #: Numbers of images: train, validation, and of the test split good, logical and structural.
 PRESETS = {"full": (350, 60, 100, 100, 100), "small": (24, 8, 8, 16, 16)}
@@ -74,6 +71,11 @@ class Recipe:
         return cls(category, **{**values, **{name: value for name, value in changes.items() if value is not None}})
 
     @property
+    def version(self) -> int:
+        """What else decides the images: how this package renders the category."""
+        return load_category(self.category).version
+
+    @property
     def manifest(self) -> dict[str, Any]:
         """What is written beside the images, so that they can be recognised."""
-        return {"generator": "anomalib_scdae.SyntheticLOCO", "version": VERSION, "recipe": asdict(self)}
+        return {"generator": "anomalib_scdae.SyntheticLOCO", "version": self.version, "recipe": asdict(self)}

@@ -216,6 +216,7 @@ class Category(Generic[S]):
 
     Attributes:
         name: As in MVTec LOCO.
+        version: Raised whenever a change makes the same recipe give other images.
         size: Width and height in scene units.
         rules: What normal scenes obey.
         logical: Ways to break a rule.
@@ -225,6 +226,7 @@ class Category(Generic[S]):
     """
 
     name: str
+    version: int
     size: tuple[int, int]
     rules: tuple[Rule[S], ...]
     logical: tuple[LogicalDefect[S], ...]

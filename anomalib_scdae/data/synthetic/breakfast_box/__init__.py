@@ -9,5 +9,12 @@ from anomalib_scdae.data.synthetic.breakfast_box.structural import STRUCTURAL
 from anomalib_scdae.data.synthetic.scene import Category
 
 CATEGORY = Category(
-    name="breakfast_box", size=SIZE, rules=RULES, logical=LOGICAL, structural=STRUCTURAL, sample=sample, paint=paint
+    name="breakfast_box",
+    version=3,
+    size=SIZE,
+    rules=RULES,
+    logical=LOGICAL,
+    structural=STRUCTURAL,
+    sample=sample,
+    paint=paint,
 )

@@ -9,5 +9,12 @@ from anomalib_scdae.data.synthetic.juice_bottle.structural import STRUCTURAL
 from anomalib_scdae.data.synthetic.scene import Category
 
 CATEGORY = Category(
-    name="juice_bottle", size=SIZE, rules=RULES, logical=LOGICAL, structural=STRUCTURAL, sample=sample, paint=paint
+    name="juice_bottle",
+    version=3,
+    size=SIZE,
+    rules=RULES,
+    logical=LOGICAL,
+    structural=STRUCTURAL,
+    sample=sample,
+    paint=paint,
 )

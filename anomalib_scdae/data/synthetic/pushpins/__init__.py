@@ -9,5 +9,12 @@ from anomalib_scdae.data.synthetic.pushpins.structural import STRUCTURAL
 from anomalib_scdae.data.synthetic.scene import Category
 
 CATEGORY = Category(
-    name="pushpins", size=SIZE, rules=RULES, logical=LOGICAL, structural=STRUCTURAL, sample=sample, paint=paint
+    name="pushpins",
+    version=3,
+    size=SIZE,
+    rules=RULES,
+    logical=LOGICAL,
+    structural=STRUCTURAL,
+    sample=sample,
+    paint=paint,
 )

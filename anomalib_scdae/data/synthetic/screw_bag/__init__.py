@@ -9,5 +9,12 @@ from anomalib_scdae.data.synthetic.screw_bag.rules import RULES
 from anomalib_scdae.data.synthetic.screw_bag.structural import STRUCTURAL
 
 CATEGORY = Category(
-    name="screw_bag", size=SIZE, rules=RULES, logical=LOGICAL, structural=STRUCTURAL, sample=sample, paint=paint
+    name="screw_bag",
+    version=3,
+    size=SIZE,
+    rules=RULES,
+    logical=LOGICAL,
+    structural=STRUCTURAL,
+    sample=sample,
+    paint=paint,
 )

@@ -10,6 +10,7 @@ from anomalib_scdae.data.synthetic.splicing_connectors.structural import STRUCTU
 
 CATEGORY = Category(
     name="splicing_connectors",
+    version=3,
     size=SIZE,
     rules=RULES,
     logical=LOGICAL,
