@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rendered images and their ground truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,9 +10,9 @@ from anomalib_scdae.data.synthetic import CATEGORIES, load_category
 from anomalib_scdae.data.synthetic.breakfast_box.scene import NECTARINE_AREA, TANGERINE_AREA
 from anomalib_scdae.data.synthetic.generate import Job, Sample, defects_config, describe, image_size, render
 from anomalib_scdae.data.synthetic.juice_bottle.scene import FRUIT_LABEL_AREA, ICON_AREA, TEXT_LABEL_AREA
-from anomalib_scdae.data.synthetic.pushpins.scene import PIN_AREA
+from anomalib_scdae.data.synthetic.pushpins.scene import PIN_AREA, PITCH_U, PITCH_V
 from anomalib_scdae.data.synthetic.recipe import Recipe
-from anomalib_scdae.data.synthetic.render import Canvas
+from anomalib_scdae.data.synthetic.render import Canvas, shine
 from anomalib_scdae.data.synthetic.scene import Area, Look, Pose
 from anomalib_scdae.data.synthetic.screw_bag.scene import LONG_AREA, NUT_AREA, SHORT_AREA, WASHER_AREA
 from anomalib_scdae.data.synthetic.splicing_connectors.scene import CABLE_AREA, CLIP_AREA
@@ -66,10 +68,6 @@ def test_a_damaged_image_differs_from_the_whole_one_in_its_mask(anomalies: tuple
     """Away from the mask (and the shadow beside it) only the sensor's noise differs."""
     name, samples = anomalies
     category = load_category(name)
-    from dataclasses import replace
-
-    from anomalib_scdae.data.synthetic.render import shine
-
     for sample in samples:
         if sample.scene.damage is None:
             continue
@@ -81,6 +79,16 @@ def test_a_damaged_image_differs_from_the_whole_one_in_its_mask(anomalies: tuple
         change = np.abs(damaged - whole).max(axis=-1)
         assert change[mask].max() > 0.05, defect
         assert change[~mask].mean() < 0.01, defect
+
+
+def test_a_missing_separator_leaves_no_shade_behind() -> None:
+    category = load_category("pushpins")
+    scene = category.sample(np.random.default_rng(0), 0.0)
+    bare = replace(scene, compartments=((),) * 15, separators=((False,) * 4, (True,) * 4, (True,) * 4))
+    image = shine(category.render(bare, (1700, 1000)))[:, :, 1]
+    poses = [bare.box.at(u, -PITCH_V) for u in (-PITCH_U / 2, 0)]
+    strip, floor = (image[int(pose.y) - 60 : int(pose.y) + 60, int(pose.x) - 4 : int(pose.x) + 5] for pose in poses)
+    assert strip.mean() == pytest.approx(floor.mean(), rel=0.05)
 
 
 @pytest.mark.parametrize("name", CATEGORIES)

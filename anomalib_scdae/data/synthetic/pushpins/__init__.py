@@ -10,7 +10,7 @@ from anomalib_scdae.data.synthetic.scene import Category
 
 CATEGORY = Category(
     name="pushpins",
-    version=3,
+    version=4,
     size=SIZE,
     rules=RULES,
     logical=LOGICAL,

@@ -2,10 +2,11 @@
 """The table, and the card that the box stands on."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anomalib_scdae.data.synthetic.pushpins.scene import COLUMNS, PITCH_U, PITCH_V, ROWS, PushpinsScene
-from anomalib_scdae.data.synthetic.render import Canvas, Material
-from anomalib_scdae.data.synthetic.shapes import box
+from anomalib_scdae.data.synthetic.render import Canvas, Material, Patch
+from anomalib_scdae.data.synthetic.shapes import Array, box
 from anomalib_scdae.data.synthetic.textures import noise
 
 CARD = Material(specular=0.02, gloss=8)
@@ -30,7 +31,20 @@ def paint_floor(scene: PushpinsScene, canvas: Canvas) -> None:
     tone = 1 + 0.022 * fibres + 0.03 * cloud
     canvas.paint(patch, patch.coverage(distance), (0.50, 0.47, 0.42), CARD, 0.35 * fibres, "floor", tone)
     # The walls keep fill light from the edges of every compartment.
-    local_u = np.abs(np.mod(patch.u + PITCH_U * COLUMNS / 2, PITCH_U) - PITCH_U / 2)
-    local_v = np.abs(np.mod(patch.v + PITCH_V * ROWS / 2, PITCH_V) - PITCH_V / 2)
-    to_wall = np.minimum(PITCH_U / 2 - local_u, PITCH_V / 2 - local_v)
+    to_wall = np.minimum(_to_upright_wall(scene, patch), _to_nearest(patch.v, PITCH_V, ROWS)[0])
     canvas.darken(patch, 1 - 0.28 * np.exp(-to_wall / 26))
+
+
+def _to_upright_wall(scene: PushpinsScene, patch: Patch) -> Array:
+    """Distance to the nearest upright wall; where that one is missing, the next is far enough to make no difference."""
+    distance, line = _to_nearest(patch.u, PITCH_U, COLUMNS)
+    row = np.clip(np.floor(patch.v / PITCH_V + ROWS / 2), 0, ROWS - 1).astype(int)
+    stands = np.pad(np.array(scene.separators), ((0, 0), (1, 1)), constant_values=True)
+    return np.where(stands[row, line], distance, PITCH_U)
+
+
+def _to_nearest(position: Array, pitch: float, count: int) -> tuple[Array, NDArray[np.intp]]:
+    """Distance to the nearest of ``count + 1`` walls and its number."""
+    lines = position / pitch + count / 2
+    nearest = np.clip(np.rint(lines), 0, count)
+    return np.abs(lines - nearest) * pitch, nearest.astype(int)

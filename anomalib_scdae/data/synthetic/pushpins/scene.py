@@ -25,7 +25,7 @@ PIN_AREA = float(np.sum((BODY_R[1:] + BODY_R[:-1]) * np.diff(BODY_U))) + 1.6 * N
 #: The middle of the pin lies this far from the middle of its body, towards the tip.
 OFFSET = 19.0
 #: How the pins lie: the angle, how far it varies, and the share of those that are turned round.
-_FEED_ANGLE, _FEED_PLAY, _TURNED_ROUND = 0.5, 0.5, 0.1
+_FEED_ANGLE, _FEED_PLAY, _TURNED_ROUND = 0.5, 0.35, 0.05
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def sample(rng: Rng, difficulty: float) -> PushpinsScene:
     look = Look.sample(rng, difficulty)
     place = Pose(SIZE[0] / 2 + difficulty * rng.uniform(-6, 6), SIZE[1] / 2 + difficulty * rng.uniform(-5, 5))
     place = replace(place, angle=float(difficulty * rng.uniform(-0.008, 0.008)))
-    pins = tuple((sample_pin(rng, difficulty, 0.7),) for _ in range(ROWS * COLUMNS))
+    pins = tuple((sample_pin(rng, difficulty, 0.5),) for _ in range(ROWS * COLUMNS))
     return PushpinsScene(look, draw_seed(rng), None, place, pins, ((True,) * (COLUMNS - 1),) * ROWS)
 
 
