@@ -9,13 +9,13 @@ from anomalib_scdae import plugin
 
 TYPE_CHECKING = False  # see plugin.py
 if TYPE_CHECKING:
-    from anomalib_scdae.lightning_model import SCDAE
-    from anomalib_scdae.torch_model import SCDAEModel
+    from anomalib_scdae.model.lightning_model import SCDAE
+    from anomalib_scdae.model.torch_model import SCDAEModel
 
 __version__ = "0.1.0"
 __all__ = ["SCDAE", "SCDAEModel"]
 
-_HOMES = {"SCDAE": "anomalib_scdae.lightning_model", "SCDAEModel": "anomalib_scdae.torch_model"}
+_HOMES = {"SCDAE": "anomalib_scdae.model.lightning_model", "SCDAEModel": "anomalib_scdae.model.torch_model"}
 
 
 def __getattr__(name: str) -> object:

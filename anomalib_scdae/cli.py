@@ -34,16 +34,16 @@ COMMANDS: dict[str, Command] = {
         "anomalib_scdae.benchmark.command:benchmark",
         "Train and test models side by side, and write tables and a report.",
     ),
-    "distill": Command("anomalib_scdae.teacher.distill:distill", "Distil a teacher from a pretrained backbone."),
+    "distill": Command("anomalib_scdae.distill.command:distill", "Distil a teacher from a pretrained backbone."),
     "evaluate": Command(
-        "anomalib_scdae.evaluation.evaluate:evaluate",
+        "anomalib_scdae.metrics.evaluate:evaluate",
         "Image AUROC and AU-sPRO per anomaly type from anomaly maps on disk, as the benchmark's authors compute them.",
     ),
     "synthesize": Command(
         "anomalib_scdae.data.synthetic.command:synthesize",
         "Render SyntheticLOCO: five products with logical anomalies, in the layout of MVTec LOCO.",
     ),
-    "teachers": Command("anomalib_scdae.teacher.card:teachers", "List the teachers at hand with their provenance."),
+    "teachers": Command("anomalib_scdae.distill.card:teachers", "List the teachers at hand with their provenance."),
 }
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: Anomalib's registries, and which of our classes each gets: {registry: {class name: our module}}.
 REGISTRIES = {
-    "anomalib.models": {"SCDAE": "anomalib_scdae.lightning_model"},
+    "anomalib.models": {"SCDAE": "anomalib_scdae.model.lightning_model"},
     "anomalib.data": {"SyntheticLOCO": "anomalib_scdae.data.synthetic_loco"},
 }
 

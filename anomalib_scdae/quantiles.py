@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
-from anomalib_scdae.float_order import float_of_key, ordered_keys
-
 #: Gives the values, in pieces of any shape; called once per reading.
 Readings = Callable[[], Iterable[torch.Tensor]]
 
@@ -64,3 +62,20 @@ def _order_statistics(readings: Readings, coarse: torch.Tensor, ranks: set[int])
 def _interpolate(low: float, high: float, weight: float) -> float:
     # Not weighted when equal, which also keeps infinities from becoming NaN.
     return low if low == high else low + (high - low) * weight
+
+
+def ordered_keys(values: torch.Tensor) -> torch.Tensor:
+    """Map float values, without NaN, to int64 keys in [0, 2^32) of the same shape, order and ties.
+
+    The bits of IEEE floats, read as integers, are ordered like the floats, the negative ones backwards. Double
+    precision is rounded to float32; -0.0 has the key of 0.0.
+    """
+    bits = (values.detach().as_subclass(torch.Tensor).float().contiguous() + 0.0).view(torch.int32)
+    return torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).to(torch.int64) + 2**31
+
+
+def float_of_key(key: int) -> float:
+    """Return the float32 value that has ``key``."""
+    bits = key - 2**31
+    pattern = bits if bits >= 0 else (bits & 0xFFFFFFFF ^ 0x7FFFFFFF) - 2**32
+    return torch.tensor(pattern, dtype=torch.int32).view(torch.float32).item()

@@ -81,7 +81,7 @@ def measure(task, folder: str) -> None:  # noqa: ANN001
 
 def run_command(folder: Path):  # noqa: ANN201
     """``anomalib-scdae evaluate`` on the maps on disk."""
-    from anomalib_scdae.evaluation.evaluate import evaluate
+    from anomalib_scdae.metrics.evaluate import evaluate
 
     return lambda: evaluate(dataset=folder / "data", category="category", maps=folder / "maps")
 

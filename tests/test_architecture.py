@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from anomalib_scdae import SCDAE
-from anomalib_scdae.lightning_model import ARCHITECTURE
-from anomalib_scdae.torch_model import SCDAEModel
+from anomalib_scdae.model.lightning_model import ARCHITECTURE
+from anomalib_scdae.model.torch_model import SCDAEModel
 
 
 def test_every_option_of_the_networks_travels_with_a_checkpoint() -> None:

@@ -9,7 +9,8 @@ import yaml
 from anomalib.cli import AnomalibCLI
 
 from anomalib_scdae import SCDAE
-from anomalib_scdae.components import ChannelReunionModule, SpatialReunionModule
+from anomalib_scdae.model.crm import ChannelReunionModule
+from anomalib_scdae.model.srm import SpatialReunionModule
 from tests.conftest import CHANNELS, ROOT
 
 CONFIGS = ROOT / "configs"

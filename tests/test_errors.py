@@ -114,7 +114,7 @@ def test_missing_dataset(model_arguments: dict, tmp_path: Path) -> None:
 
 
 def test_training_without_penalty_images() -> None:
-    from anomalib_scdae.torch_model import SCDAEModel
+    from anomalib_scdae.model.torch_model import SCDAEModel
 
     with pytest.raises(UserError) as error:
         SCDAEModel(channels=4)(torch.rand(1, 3, 256, 256))

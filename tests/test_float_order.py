@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomalib_scdae.float_order import float_of_key, ordered_keys
+from anomalib_scdae.quantiles import float_of_key, ordered_keys
 
 FLOATS = st.floats(width=32, allow_nan=False)
 

@@ -123,7 +123,7 @@ def test_exported_openvino_equals_anomalib_predict_on_a_large_image(
 def test_figures_of_the_exported_model_are_those_of_anomalib_test(
     trained: tuple[Path, Path], datamodule: MVTecLOCO, loco_root: Path, tmp_path: Path
 ) -> None:
-    from anomalib_scdae.evaluation.evaluate import evaluate
+    from anomalib_scdae.metrics.evaluate import evaluate
 
     checkpoint, _ = trained
     engine = Engine(default_root_dir=tmp_path, accelerator="cpu", logger=False)

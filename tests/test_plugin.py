@@ -324,7 +324,7 @@ class TestInstalled:
         _succeeds(wheel_python, "-c", f"{first}\n{MODEL_IS_KNOWN}", cwd=tmp_path)
 
     def test_a_module_of_ours_that_imports_anomalib_is_left_alone(self, wheel_python: Path, tmp_path: Path) -> None:
-        program = "import anomalib_scdae.torch_model\nfrom anomalib_scdae import SCDAE"
+        program = "import anomalib_scdae.model.torch_model\nfrom anomalib_scdae import SCDAE"
         _succeeds(wheel_python, "-c", f"{program}\n{MODEL_IS_KNOWN}", cwd=tmp_path)
 
     @pytest.mark.parametrize("first", ["pass", FIRST_IMPORTS[-1]])

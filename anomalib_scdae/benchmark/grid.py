@@ -16,10 +16,10 @@ from lightning.pytorch import Trainer
 from anomalib_scdae.benchmark.classes import DATA_MODULES, MODEL_MODULES, accepts, check_arguments, check_keys
 from anomalib_scdae.benchmark.classes import find_class as _find_class
 from anomalib_scdae.benchmark.entries import DatasetEntry, RowEntry
-from anomalib_scdae.data.penalty.loading import imagenette
 from anomalib_scdae.data.synthetic_loco import SyntheticLOCO
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.teacher.loading import load_teacher
+from anomalib_scdae.inputs.penalty.loading import imagenette
+from anomalib_scdae.inputs.teacher import load_teacher
 
 #: Arguments of the trainer that the benchmark sets by itself.
 OWN_TRAINER_KEYS = ("self", "callbacks", "logger", "default_root_dir", "enable_progress_bar", "enable_model_summary")

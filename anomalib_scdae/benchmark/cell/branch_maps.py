@@ -8,8 +8,8 @@ from typing import Any
 from anomalib.models import AnomalibModule, EfficientAd
 from torch import Tensor
 
-from anomalib_scdae.lightning_model import SCDAE
-from anomalib_scdae.visualization.branch_maps import LOCAL, branch_names
+from anomalib_scdae.gallery.branch_maps import LOCAL, branch_names
+from anomalib_scdae.model.lightning_model import SCDAE
 
 Maps = dict[str, Tensor]
 

@@ -19,7 +19,7 @@ from anomalib_scdae.benchmark.baselines.backbones import (
 )
 from anomalib_scdae.benchmark.classes import DATA_MODULES, MODEL_MODULES, accepts, find_class, instantiate
 from anomalib_scdae.metrics import loco_evaluator
-from anomalib_scdae.torch_model import height_and_width
+from anomalib_scdae.model.image_size import height_and_width
 
 
 def build_datamodule(data: Mapping[str, Any]) -> AnomalibDataModule:

@@ -19,7 +19,7 @@ from anomalib_scdae.benchmark.cell.build import build_datamodule, build_model
 from anomalib_scdae.benchmark.cell.weights import load_weights
 from anomalib_scdae.benchmark.measure.deployment import measure_deployment
 from anomalib_scdae.benchmark.store import WEIGHTS, read_json, write_json
-from anomalib_scdae.torch_model import height_and_width
+from anomalib_scdae.model.image_size import height_and_width
 
 NO_RATIO = "No latency ratio: the baseline has a memory bank, whose size only training tells."
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from anomalib_scdae.benchmark.cell.outputs import OutputCollector
-from anomalib_scdae.evaluation.writer import Prediction
 from anomalib_scdae.files import replacing
-from anomalib_scdae.visualization import compose_gallery, gallery_rows, worst_misses
+from anomalib_scdae.gallery import compose_gallery, gallery_rows, worst_misses
+from anomalib_scdae.metrics.prediction_writer import Prediction
 
 SAMPLES_PER_TYPE = 3
 MISSES = 4

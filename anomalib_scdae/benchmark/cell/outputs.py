@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from anomalib_scdae.benchmark.cell.branch_maps import Maps
-from anomalib_scdae.evaluation.writer import Prediction
 from anomalib_scdae.files import replacing
+from anomalib_scdae.gallery.branch_maps import COMBINED
 from anomalib_scdae.metrics.anomaly_types import anomaly_type, auroc_per_type, with_mean
+from anomalib_scdae.metrics.prediction_writer import Prediction
 from anomalib_scdae.metrics.raw_outputs import RawOutputs
-from anomalib_scdae.visualization.branch_maps import COMBINED
 
 #: Side of the maps that are kept; enough for a picture.
 KEPT_SIDE = 128

@@ -26,7 +26,7 @@ from anomalib_scdae.benchmark.cell.weights import save_weights
 from anomalib_scdae.benchmark.measure.environment import git_state
 from anomalib_scdae.benchmark.measure.memory import peak_memory_mib
 from anomalib_scdae.benchmark.store import FINISHED, WEIGHTS, write_json
-from anomalib_scdae.resume import ExactResume
+from anomalib_scdae.model.training.exact_resume import ExactResume
 
 #: How often a training is saved, so that an interruption costs no more than that.
 CHECKPOINT_INTERVAL = timedelta(minutes=10)

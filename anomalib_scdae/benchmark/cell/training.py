@@ -22,8 +22,8 @@ KEPT_STEP_TIMES = 1000
 class OneSeed(Callback):
     """Makes what is drawn when training starts a function of the seed, whatever the model's constructor has drawn.
 
-    :class:`~anomalib_scdae.resume.ExactResume` then draws the same seed for every model, so that every model sees the
-    images in the same order.
+    :class:`~anomalib_scdae.model.training.exact_resume.ExactResume` then draws the same seed for every model, so that
+    every model sees the images in the same order.
 
     Args:
         seed: The cell's seed.

@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from anomalib.models import AnomalibModule, EfficientAd
 
-from anomalib_scdae.lightning_model import SCDAE
-from anomalib_scdae.teacher.loading import load_teacher
+from anomalib_scdae.inputs.teacher import load_teacher
+from anomalib_scdae.model.lightning_model import SCDAE
 
 ModelName = Literal["SCDAE", "EfficientAd"]
 

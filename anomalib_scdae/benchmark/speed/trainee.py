@@ -23,7 +23,7 @@ from anomalib_scdae.benchmark.measure.memory import peak_memory_mib
 from anomalib_scdae.benchmark.measure.timing import synchroniser
 from anomalib_scdae.benchmark.speed.baseline import ModelName, build_model
 from anomalib_scdae.benchmark.speed.data import CATEGORY
-from anomalib_scdae.lightning_model import PAPER_STEPS
+from anomalib_scdae.model.lightning_model import PAPER_STEPS
 
 Event = Literal["step", "image", "validation"]
 

@@ -15,7 +15,7 @@ from anomalib_scdae.benchmark.speed.data import write_dataset
 from anomalib_scdae.benchmark.speed.effort import Effort
 from anomalib_scdae.benchmark.speed.process import Trainee, trainees
 from anomalib_scdae.benchmark.speed.trainee import Sample, Task
-from anomalib_scdae.lightning_model import PAPER_STEPS
+from anomalib_scdae.model.lightning_model import PAPER_STEPS
 
 MODELS: tuple[ModelName, ModelName] = ("SCDAE", "EfficientAd")
 #: Training images of a category of MVTec LOCO, about; so a training has 200 epochs.

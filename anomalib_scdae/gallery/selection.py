@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which images a gallery shows, and where their maps come from."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from anomalib_scdae.errors import UserError
+from anomalib_scdae.gallery.compose import AnyMap, GalleryRow
+from anomalib_scdae.metrics.ground_truth import mask_files
+from anomalib_scdae.metrics.prediction_writer import Prediction
+
+
+def worst_misses(predictions: Sequence[Prediction], count: int = 8) -> list[Prediction]:
+    """Return the images that cost the most AUROC, worst first; no threshold is needed.
+
+    An anomalous image is as bad as the share of good images that score at least as high, a good one as bad as the
+    share of anomalous images that score at most as high.
+
+    Args:
+        predictions: A test's predictions with labels, as
+            :func:`~anomalib_scdae.metrics.prediction_writer.read_predictions` returns them.
+        count: Return at most so many.
+
+    Returns:
+        Predictions that at least one other image contradicts.
+    """
+    good = np.array([prediction.score for prediction in predictions if prediction.label == 0])
+    anomalous = np.array([prediction.score for prediction in predictions if prediction.label == 1])
+
+    middle = float(np.median([prediction.score for prediction in predictions])) if predictions else 0.0
+
+    def badness(prediction: Prediction) -> tuple[float, float]:
+        contradicted = good >= prediction.score if prediction.label == 1 else anomalous <= prediction.score
+        share = float(contradicted.mean()) if contradicted.size else 0.0
+        return share, abs(prediction.score - middle)  # the distance only settles ties
+
+    misses = [p for p in predictions if p.label is not None and badness(p)[0] > 0]
+    return sorted(misses, key=badness, reverse=True)[:count]
+
+
+def gallery_rows(
+    predictions: Iterable[Prediction], maps_of: Callable[[Path], Mapping[str, AnyMap]]
+) -> list[GalleryRow]:
+    """Make gallery rows of predictions, with ground truth from the data set's folder.
+
+    Args:
+        predictions: The images to show, top to bottom.
+        maps_of: Gives an image's maps by column title from its path: a model's branch maps, or
+            :func:`maps_in_folder`.
+    """
+    return [
+        GalleryRow(
+            image=prediction.path,
+            maps=maps_of(Path(prediction.path)),
+            ground_truth=anomalous_pixels(Path(prediction.path)) if prediction.label else None,
+            name=f"{prediction.type}/{Path(prediction.path).stem}",
+            score=prediction.score,
+            label=prediction.label,
+            prediction=prediction.prediction,
+        )
+        for prediction in predictions
+    ]
+
+
+def maps_in_folder(folder: str | Path) -> Callable[[Path], Mapping[str, AnyMap]]:
+    """Return a function for :func:`gallery_rows` that reads maps as ``PredictionWriter`` wrote them.
+
+    Args:
+        folder: ``<dir>/<category>``, which holds ``test/<type>/<image>.tiff``.
+    """
+
+    def maps_of(image_path: Path) -> Mapping[str, AnyMap]:
+        file = Path(folder) / "test" / image_path.parent.name / f"{image_path.stem}.tiff"
+        if not file.is_file():
+            msg = f"{file} is not there: run `anomalib test` with the callback PredictionWriter first."
+            raise UserError(msg)
+        return {"anomaly map": tifffile.imread(file)}
+
+    return maps_of
+
+
+def anomalous_pixels(image_path: Path) -> NDArray[np.bool_] | None:
+    """Return the anomalous pixels of a test image over all its masks, shape ``[H, W]``; ``None`` if it has none."""
+    masks = []
+    for file in mask_files(image_path):
+        with Image.open(file) as mask:
+            masks.append(np.asarray(mask.convert("L")) > 0)
+    return np.logical_or.reduce(masks) if masks else None

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``anomalib-scdae evaluate``: the authors' figures from anomaly maps on disk or from an exported model."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Column, Table
+
+from anomalib_scdae.errors import UserError
+from anomalib_scdae.files import replacing
+from anomalib_scdae.metrics.anomaly_types import GOOD, MEAN, auroc_per_type, short_name, with_mean
+from anomalib_scdae.metrics.exported import Precision, write_maps
+from anomalib_scdae.metrics.ground_truth import image_shape, mask_files, read_defects_config, read_ground_truth
+from anomalib_scdae.metrics.spro import FPR_LIMITS, SPROAccumulator
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
+MAP_SUFFIXES = (".tiff", ".tif", ".TIFF", ".TIF")
+Metrics = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _TestImage:
+    """A test image, its map, and its masks (none for a good image)."""
+
+    path: Path
+    anomaly_map: Path
+    masks: Sequence[Path]
+
+    @property
+    def type(self) -> str:
+        return self.path.parent.name
+
+
+def evaluate(
+    *,
+    dataset: Path,
+    category: str,
+    maps: Path,
+    exported: Path | None = None,
+    precision: Precision = "f32",
+    output: Path | None = None,
+    limits: Sequence[float] = FPR_LIMITS,
+    exact: bool = False,
+) -> Metrics:
+    """Evaluate anomaly maps as the authors of MVTec LOCO AD do: image AUROC and AU-sPRO per anomaly type.
+
+    Maps are read from ``<maps>/<category>/test/<type>/<image>.tiff``, one for each test image of the data set and of
+    its size, whoever made them; with ``exported`` they are first written there. The score of an image is the maximum
+    of its map. A type that the data set does not have, and the mean of fewer than two, are left out.
+
+    Args:
+        dataset: Folder of the data set, which holds the category's folder (with test and ground_truth).
+        category: Name of the category, e.g. breakfast_box.
+        maps: Folder of the maps, which holds a folder of the category's name.
+        exported: Exported model (model.xml or model.onnx) that makes the maps; those in the folder are replaced.
+        precision: What OpenVINO computes an exported model in; left to itself it takes bf16 where the processor can.
+        output: JSON file to write, in the layout of the authors' metrics.json; by default figures are only printed.
+        limits: False-positive rates up to which the sPRO curve is integrated.
+        exact: Use every distinct score, in memory that grows with the images; by default AU-sPRO is within 1e-3.
+
+    Returns:
+        The figures, in the layout of the JSON file.
+
+    Raises:
+        UserError: If the data set, a map or a mask is missing or differs in size, before any map is evaluated; if
+            what is in one cannot be used, when it is met.
+    """
+    if not limits or not all(0 < limit <= 1 for limit in limits):
+        msg = f"limits must be false-positive rates in (0, 1], got {limits}."
+        raise UserError(msg)
+    root, map_folder = Path(dataset) / category, Path(maps) / category
+    paths = _test_images(root)
+    if exported is not None:
+        write_maps(Path(exported), paths, map_folder / "test", precision)
+    images = _match(root, paths, map_folder)
+    config = read_defects_config(root)
+    accumulator = SPROAccumulator(exact=exact, lowest_limit=min(*limits, FPR_LIMITS[0]))
+    scores = np.empty(len(images))
+    for index, image in enumerate(track(images, description=f"evaluating {category}")):
+        anomaly_map = _read_map(image.anomaly_map)
+        scores[index] = anomaly_map.max()
+        if image.masks:
+            truth = read_ground_truth(image.path, image.masks, config)
+            accumulator.add_anomalous(image.type, anomaly_map, truth)
+        else:
+            accumulator.add_good(anomaly_map)
+    metrics = _metrics(accumulator, scores, np.array([image.type for image in images]), limits)
+    if output is not None:
+        with replacing(Path(output)) as file:
+            file.write_text(json.dumps(metrics, indent=4, sort_keys=True) + "\n", "utf-8")
+    _print(metrics, category, limits)
+    return metrics
+
+
+def _test_images(root: Path) -> list[Path]:
+    """Find the test images of a category."""
+    paths = sorted(path for path in root.glob("test/*/*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not paths:
+        msg = f"{root / 'test'} holds no images: --dataset must be the folder that holds the category's."
+        raise UserError(msg)
+    if not any(path.parent.name == GOOD for path in paths):
+        msg = f"{root / 'test' / GOOD} holds no images: every figure compares anomalous images with good ones."
+        raise UserError(msg)
+    return paths
+
+
+def _match(root: Path, paths: Sequence[Path], maps: Path) -> list[_TestImage]:
+    """Match test images, maps and masks, and check sizes from the files' headers."""
+    images = []
+    missing = []
+    for path in paths:
+        anomaly_map = _map_file(maps / "test" / path.parent.name / path.stem)
+        if anomaly_map is None:
+            missing.append(f"{path.parent.name}/{path.stem}.tiff")
+            continue
+        masks = [] if path.parent.name == GOOD else mask_files(path)
+        if path.parent.name != GOOD and not masks:
+            msg = f"{path} has no mask in {root / 'ground_truth' / path.parent.name}: restore the data set's folder."
+            raise UserError(msg)
+        images.append(_TestImage(path, anomaly_map, masks))
+    if missing:
+        msg = (
+            f"{maps / 'test'} lacks {len(missing)} of {len(paths)} maps, the first of them {missing[0]}: write one map "
+            "for every test image."
+        )
+        raise UserError(msg)
+    for image in images:
+        _check_sizes(image)
+    return images
+
+
+def _map_file(stem: Path) -> Path | None:
+    candidates = (stem.with_name(stem.name + suffix) for suffix in MAP_SUFFIXES)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _check_sizes(image: _TestImage) -> None:
+    height, width = image_shape(image.path)
+    try:
+        with tifffile.TiffFile(image.anomaly_map) as file:
+            shape = file.series[0].shape
+    except (tifffile.TiffFileError, IndexError) as error:
+        msg = f"{image.anomaly_map} is not a readable TIFF file ({error}): write the map again."
+        raise UserError(msg) from error
+    if shape != (height, width):
+        size = "x".join(map(str, reversed(shape)))
+        msg = f"{image.anomaly_map} is {size} but its image {width}x{height}: resize the map to the image bilinearly."
+        raise UserError(msg)
+    for mask in image.masks:
+        if image_shape(mask) != (height, width):
+            msg = f"{mask} differs in size from its image {image.path}: restore the data set's file."
+            raise UserError(msg)
+
+
+def _read_map(path: Path) -> NDArray[np.floating]:
+    anomaly_map = tifffile.imread(path)
+    if not np.issubdtype(anomaly_map.dtype, np.floating):
+        anomaly_map = anomaly_map.astype(np.float64)
+    if np.isnan(anomaly_map.max()):
+        msg = f"{path} holds NaN: a map must have a score for every pixel."
+        raise UserError(msg)
+    return anomaly_map
+
+
+def _metrics(
+    accumulator: SPROAccumulator, scores: NDArray[np.float64], types: NDArray[np.str_], limits: Sequence[float]
+) -> Metrics:
+    found = {name: accumulator.au_spro(name, limits) for name in accumulator.types}
+    per_limit = {
+        str(limit): with_mean({name: values[limit] for name, values in found.items() if values is not None})
+        for limit in limits
+    }
+    names = [*found, *([MEAN] if len(found) > 1 else [])]
+    localization = {
+        name: {limit: values[name] for limit, values in per_limit.items() if name in values} for name in names
+    }
+    return {
+        "classification": {"auc_roc": with_mean(auroc_per_type(scores, types))},
+        "localization": {"auc_spro": localization},
+    }
+
+
+def _print(metrics: Mapping[str, Any], category: str, limits: Sequence[float]) -> None:
+    names = Column(category, no_wrap=True)
+    table = Table(names, "image AUROC", *(f"AU-sPRO {limit}" for limit in limits))
+    for name, auroc in metrics["classification"]["auc_roc"].items():
+        spro = metrics["localization"]["auc_spro"].get(name, {})
+        figures = [auroc, *(spro.get(str(limit)) for limit in limits)]
+        table.add_row(short_name(name), *("" if figure is None else f"{100 * figure:.1f}" for figure in figures))
+    Console().print(table)

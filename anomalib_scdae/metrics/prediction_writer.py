@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write scores and maps during ``anomalib test``, so that anyone can evaluate them."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tifffile
+from anomalib.data import ImageBatch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from anomalib_scdae.errors import UserError
+from anomalib_scdae.files import replacing
+from anomalib_scdae.metrics.anomaly_types import anomaly_type
+from anomalib_scdae.metrics.au_spro import resize_map
+from anomalib_scdae.metrics.ground_truth import image_shape
+from anomalib_scdae.metrics.raw_outputs import RawOutputs
+
+SCORES_NAME = "scores.csv"
+
+
+class Prediction(NamedTuple):
+    """One row of ``scores.csv``."""
+
+    path: str
+    type: str
+    score: float
+    label: int | None
+    prediction: int | None
+
+
+class PredictionWriter(Callback):
+    """Writes raw scores and anomaly maps of a test, for any Anomalib model.
+
+    ``<dir>/<category>/scores.csv`` has one row per image: path, type (the image's folder), raw score, label and
+    prediction (1: anomalous; empty where unknown). ``<dir>/<category>/test/<type>/<image>.tiff`` is its raw map in
+    float32 at the image's own size: the layout that the MVTec LOCO AD authors' evaluation and
+    ``anomalib-scdae evaluate`` read. Values are those of the model, before the post-processor clamps them; the
+    prediction is the post-processor's.
+
+    In YAML, under ``trainer.callbacks``: ``class_path: anomalib_scdae.metrics.prediction_writer.PredictionWriter``.
+
+    A file is either complete or not there. Rows are also kept in ``scores.csv.part<rank>`` as they come, and an
+    interrupted test leaves them.
+
+    Args:
+        dir: Folder to write to; files of an earlier test are replaced.
+        scores: Whether to write ``scores.csv``.
+        maps: Whether to write the maps.
+        category: Name of the folder in ``dir``; by default that of the data set's category, which is three levels
+            above an image.
+    """
+
+    def __init__(
+        self,
+        dir: str | Path,  # noqa: A002
+        scores: bool = True,
+        maps: bool = True,
+        category: str | None = None,
+    ) -> None:
+        self.dir = Path(dir)
+        self.scores = scores
+        self.maps = maps
+        self.category = category
+        self._raw = RawOutputs()
+        self._started: set[Path] = set()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """See outputs before the post-processor does, and be called after it."""
+        del pl_module
+        if stage != "test":
+            return
+        others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
+        trainer.callbacks = [*others, self]  # type: ignore[attr-defined]
+        self._raw.attach(trainer)
+        self._started = set()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the trainer as it was."""
+        del pl_module, stage
+        self._raw.detach(trainer)
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *args: Any, **kwargs: Any
+    ) -> None:
+        """Write a batch."""
+        del pl_module, args, kwargs
+        self._write(self._raw.restore(batch if outputs is None else outputs), trainer.global_rank)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the rows of all processes in order into ``scores.csv``."""
+        del pl_module
+        trainer.strategy.barrier("scores.csv")
+        if trainer.is_global_zero:
+            for folder in {part.parent for part in self._started}:
+                _assemble([folder / f"{SCORES_NAME}.part{rank}" for rank in range(trainer.world_size)])
+
+    def _write(self, batch: ImageBatch, rank: int) -> None:
+        for index, prediction in enumerate(_predictions(batch)):
+            path = Path(prediction.path)
+            folder = self._folder(path)
+            if self.scores:
+                self._append(folder / f"{SCORES_NAME}.part{rank}", prediction)
+            if self.maps:
+                with replacing(folder / "test" / prediction.type / f"{path.stem}.tiff") as file:
+                    tifffile.imwrite(file, resize_map(_map(batch, index), image_shape(path)))
+
+    def _folder(self, image_path: Path) -> Path:
+        if self.category is not None:
+            return self.dir / self.category
+        parents = image_path.resolve().parents
+        return self.dir / (parents[2].name if len(parents) > 2 else "")
+
+    def _append(self, file: Path, prediction: Prediction) -> None:
+        new = file not in self._started
+        self._started.add(file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("w" if new else "a", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerow(prediction)
+
+
+def _predictions(batch: ImageBatch) -> Iterator[Prediction]:
+    if batch.image_path is None or batch.pred_score is None:
+        msg = "PredictionWriter needs image paths and scores, and this model or data set gives none."
+        raise UserError(msg)
+    for index, path in enumerate(batch.image_path):
+        yield Prediction(
+            path=str(path),
+            type=anomaly_type(path),
+            score=float(batch.pred_score[index]),
+            label=None if batch.gt_label is None else int(batch.gt_label[index]),
+            prediction=None if batch.pred_label is None else int(batch.pred_label[index]),
+        )
+
+
+def _map(batch: ImageBatch, index: int) -> Tensor:
+    if batch.anomaly_map is None:
+        msg = "PredictionWriter got no anomaly maps from this model: give it maps=False."
+        raise UserError(msg)
+    return batch.anomaly_map[index]
+
+
+def _assemble(parts: Sequence[Path]) -> None:
+    rows = {}
+    for part in filter(Path.is_file, parts):
+        with part.open(newline="", encoding="utf-8") as stream:
+            rows.update({row[0]: row for row in csv.reader(stream)})  # a sampler may give an image to two processes
+    with replacing(parts[0].with_name(SCORES_NAME)) as file, file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(Prediction._fields)
+        writer.writerows(rows[path] for path in sorted(rows))
+    for part in parts:
+        part.unlink(missing_ok=True)
+
+
+def read_predictions(file: str | Path) -> list[Prediction]:
+    """Read ``scores.csv`` as :class:`PredictionWriter` or a cell of a benchmark, with more columns, wrote it.
+
+    Raises:
+        UserError: If the file is missing or lacks a column.
+    """
+    if not Path(file).is_file():
+        msg = f"{file} is not there: run `anomalib test` with the callback PredictionWriter first."
+        raise UserError(msg)
+    with Path(file).open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream)
+        if lacking := [name for name in Prediction._fields if name not in (reader.fieldnames or ())]:
+            msg = f"{file} lacks the columns {', '.join(lacking)}: name a scores.csv that a test has written."
+            raise UserError(msg)
+        return [
+            Prediction(row["path"], row["type"], float(row["score"]), _flag(row["label"]), _flag(row["prediction"]))
+            for row in reader
+        ]
+
+
+def _flag(text: str) -> int | None:
+    return int(text) if text else None

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SCDAE as it is evaluated and exported: the same function of the images for less work.
+
+What training needs apart, inference may put together, since between these steps nothing is non-linear:
+
+- The teacher's normalisation goes into its last convolution, and the student's last convolution is subtracted from it:
+  one convolution of both networks' features gives ``T - S'``.
+- The decoder's last convolution (3 x 3, 64 to C channels) and SRM's first (3 x 3, C to C) become one of 5 x 5 from 64
+  to C channels, for less than half of the work. Only the outermost pixels differ, since SRM pads the decoder's output
+  with zeros; they are computed as before.
+- CRM's two 1 x 1 convolutions become one, and one with the decoder's last: 64 channels instead of C are read.
+- SRM, CRM and SFM end in a factor and a term per channel, of which one pass over the features makes the difference; its
+  mean square is the square of its length, which takes another pass and no third.
+
+Nothing here is trained or saved: a :class:`FoldedSCDAE` is made from the weights, and belongs to them.
+"""
+
+import copy
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import torch
+from anomalib.data import InferenceBatch
+from torch import nn
+from torch.nn import functional as F
+
+from anomalib_scdae.model.crm import ChannelReunionModule
+from anomalib_scdae.model.networks import Branch, pdn_convolutions
+from anomalib_scdae.model.srm import SpatialReunionModule
+
+if TYPE_CHECKING:
+    from anomalib_scdae.model.torch_model import SCDAEModel
+
+
+class Affine(NamedTuple):
+    """Features times a factor plus a term, both per image and channel: what SRM, CRM and SFM amount to.
+
+    Factors and terms are worked out as vectors: as maps of one pixel, OpenVINO would put them into the pass over the
+    features, and turn the features' layout into theirs.
+    """
+
+    features: torch.Tensor  # (B, C, h, w)
+    scale: torch.Tensor | None = None  # (B, C); none: 1
+    shift: torch.Tensor | None = None  # (B, C); none: 0
+
+    def value(self, plus: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the features themselves, ``(B, C, h, w)``, with something added if that is asked for."""
+        result = self.features if self.scale is None else self.scale[..., None, None] * self.features
+        result = result if plus is None else result + plus
+        return result if self.shift is None else result + self.shift[..., None, None]
+
+    def mean(self) -> torch.Tensor:
+        """Return the average over all positions, ``(B, C)``."""
+        average = self.features.float().mean(dim=(-2, -1))
+        average = average if self.scale is None else self.scale * average
+        return average if self.shift is None else average + self.shift
+
+    def times(self, weight: torch.Tensor) -> "Affine":
+        """Return it with every channel multiplied by ``weight``, ``(B, C)``."""
+        scale = weight if self.scale is None else weight * self.scale
+        return Affine(self.features, scale, None if self.shift is None else weight * self.shift)
+
+
+class FoldedBranch(nn.Module):
+    """One autoencoder with its modules.
+
+    Args:
+        branch: The branch that it is made from.
+    """
+
+    def __init__(self, branch: Branch) -> None:
+        super().__init__()
+        self.last = branch.autoencoder.decoder.deconv8
+        self.trunk = without(branch.autoencoder, "decoder.deconv8")
+        self.context = branch.context
+        first = self.context[0] if len(self.context) else None
+        #: What the first module computes of the decoder's output, computed of the decoder's last features instead.
+        self.composed: nn.Conv2d | None = None
+        if isinstance(first, SpatialReunionModule):
+            self.composed = compose(self.last, first.conv)
+        elif isinstance(first, ChannelReunionModule):
+            self.composed = compose(self.last, cast("nn.Conv2d", first.weight_convs[0]))
+
+    def forward(self, images: torch.Tensor) -> Affine:
+        """Map images ``(B, 3, H, W)`` to ``O_k``."""
+        decoded = self.trunk(images, images.shape[-2:])
+        output = Affine(self.last(decoded))
+        for index, module in enumerate(self.context):
+            features = output.value()
+            known = self.composed(decoded) if self.composed is not None and index == 0 else None
+            if isinstance(module, SpatialReunionModule):
+                convolved = None if known is None else framed(known, features, module.conv)
+                output = Affine(features, shift=module.summary(features, convolved).flatten(1))
+            else:
+                output = Affine(features, scale=cast("ChannelReunionModule", module).factors(features, known))
+        return output
+
+
+class FoldedSCDAE(nn.Module):
+    """The anomaly map of an SCDAE and nothing else; see the module's text.
+
+    Args:
+        model: An :class:`~anomalib_scdae.model.torch_model.SCDAEModel`, which is left as it is.
+    """
+
+    def __init__(self, model: "SCDAEModel") -> None:
+        super().__init__()
+        model = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
+        *_, last = pdn_convolutions(model.teacher)
+        channels = model.channels
+        student, teacher = getattr(model.student.network, last), getattr(model.teacher, last)
+        self.teacher_trunk, self.student_trunk = without(model.teacher, last), without(model.student.network, last)
+        std = model.teacher_std.flatten()
+        self.local_difference = like(
+            student,
+            torch.cat([teacher.weight / std[:, None, None, None], -student.weight[:channels]], dim=1),
+            (teacher.bias - model.teacher_mean.flatten()) / std - student.bias[:channels],
+        )
+        # With its sign changed here, so that nothing has to be subtracted later, for which OpenVINO takes two passes.
+        self.minus_student_global = like(student, -student.weight[channels:], -student.bias[channels:])
+        for module in model.branches.modules():
+            if isinstance(module, ChannelReunionModule):
+                module.weight_convs = nn.Sequential(compose(*cast("list[nn.Conv2d]", list(module.weight_convs))))
+        self.branches = nn.ModuleList(FoldedBranch(cast("Branch", branch)) for branch in model.branches)
+        self.fusion, self.anomaly_map = model.fusion, model.anomaly_map
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, images: torch.Tensor) -> InferenceBatch:
+        """Compute score and anomaly map of RGB images in [0, 1], ``(B, 3, H, W)``."""
+        anomaly_map = self.anomaly_map(self.raw_maps(images), images.shape[-2:])
+        return InferenceBatch(pred_score=anomaly_map.amax(dim=(-2, -1)), anomaly_map=anomaly_map)
+
+    def raw_maps(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the mean squared distances ``(B, M, h, w)`` in float32: the local map, then one per branch."""
+        if not torch.compiler.is_compiling():
+            images = images.contiguous(memory_format=torch.channels_last)
+        described = self.student_trunk(images)
+        local = self.local_difference(torch.cat([self.teacher_trunk(images), described], dim=1))
+        minus_student = self.minus_student_global(described).float()
+        outputs = [branch(images) for branch in self.branches]
+        if self.fusion is not None:
+            weights = self.fusion.factors(torch.stack([output.mean() for output in outputs]).sum(dim=0))
+            outputs = [output.times(weight) for weight, output in zip(weights, outputs, strict=True)]
+        differences = [local.float(), *(output.value(plus=minus_student) for output in outputs)]
+        lengths = torch.cat([torch.linalg.vector_norm(d, dim=1, keepdim=True) for d in differences], dim=1)
+        return lengths.square() / local.shape[1]
+
+
+def without(module: nn.Module, name: str) -> nn.Module:
+    """Return a copy of ``module`` in which the sub-module ``name`` passes its input on; all others are shared."""
+    copied = copy.copy(module)
+    copied._modules = dict(module._modules)  # a shallow copy would share the registry
+    first, _, rest = name.partition(".")
+    setattr(copied, first, without(getattr(module, first), rest) if rest else nn.Identity())
+    return copied
+
+
+def like(convolution: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor, padding: int | None = None) -> nn.Conv2d:
+    """Return a convolution with other weights."""
+    made = nn.Conv2d(
+        weight.shape[1],
+        weight.shape[0],
+        (weight.shape[2], weight.shape[3]),
+        stride=cast("tuple[int, int]", convolution.stride),
+        padding=cast("tuple[int, int]", convolution.padding) if padding is None else padding,
+        device="meta",
+    )
+    made.weight, made.bias = nn.Parameter(weight.detach(), False), nn.Parameter(bias.detach(), False)
+    return made
+
+
+def compose(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
+    """Return the convolution that equals ``second(first(x))`` where no zero that ``second`` pads with is seen.
+
+    For 3 x 3 convolutions with a padding of 1, its output is thus smaller by one pixel on each side.
+    """
+    assert first.bias is not None  # noqa: S101 - for the type checker
+    assert second.bias is not None  # noqa: S101 - for the type checker
+    inner, outer = first.weight.detach().double(), second.weight.detach().double()
+    # The full convolution of both kernels, with the first one's input channels as the batch.
+    weight = F.conv2d(inner.transpose(0, 1), outer.flip(-2, -1), padding=outer.shape[-1] - 1).transpose(0, 1)
+    bias = second.bias.double() + outer.sum(dim=(-2, -1)) @ first.bias.double()
+    dtype = first.weight.dtype
+    return like(first, weight.to(dtype).contiguous(), bias.to(dtype))
+
+
+def framed(inner: torch.Tensor, features: torch.Tensor, convolution: nn.Conv2d) -> torch.Tensor:
+    """Complete ``inner``, the padded 3 x 3 ``convolution`` of ``features`` but for its outermost pixels.
+
+    Args:
+        inner: ``(B, C', h - 2, w - 2)``.
+        features: ``(B, C, h, w)``.
+        convolution: Gives the outermost pixels, from two rows or columns of ``features`` and the padding.
+
+    Returns:
+        ``(B, C', h, w)``.
+    """
+
+    def edge(part: torch.Tensor, padding: tuple[int, int, int, int]) -> torch.Tensor:
+        return F.conv2d(F.pad(part, padding), convolution.weight, convolution.bias)
+
+    left, right = edge(features[..., :2], (1, 0, 0, 0)), edge(features[..., -2:], (0, 1, 0, 0))
+    top, bottom = edge(features[..., :2, :], (1, 1, 1, 0)), edge(features[..., -2:, :], (1, 1, 0, 1))
+    return torch.cat([top, torch.cat([left, inner, right], dim=-1), bottom], dim=-2)

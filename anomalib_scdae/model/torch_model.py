@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SCDAE's networks wired together (paper, section 1.1)."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from anomalib.data import InferenceBatch
+from torch import nn
+
+from anomalib_scdae.errors import UserError, check_choice
+from anomalib_scdae.model.aggregation import Aggregation
+from anomalib_scdae.model.anomaly_map import AnomalyMapMerger
+from anomalib_scdae.model.augmentation import augment
+from anomalib_scdae.model.crm import ChannelReunionModule, CRMGate
+from anomalib_scdae.model.fast.folding import FoldedSCDAE
+from anomalib_scdae.model.fast.hard_distances import largest_distances
+from anomalib_scdae.model.image_size import check_image_size
+from anomalib_scdae.model.loss import CosineScale, SCDAELoss, hard_count, penalty_loss
+from anomalib_scdae.model.networks import Branch, ModelSize, Student, patch_description_network
+from anomalib_scdae.model.sfm import FusionGate, SelectiveFusionModule
+from anomalib_scdae.model.srm import SpatialReunionModule
+
+
+class GlobalFeatures(NamedTuple):
+    """What the branches make of a batch: ``O_k`` before and ``Y_k`` after fusion, each ``(B, C, h, w)``."""
+
+    outputs: list[torch.Tensor]
+    fused: list[torch.Tensor]
+
+
+class SCDAEModel(nn.Module):
+    """Teacher, student, parallel autoencoders with global context, their fusion, the loss and the map merger.
+
+    In training mode, :meth:`forward` returns the loss terms; in evaluation mode, scores and anomaly maps.
+    With ``branches=[[]]`` and ``cosine_weight=0`` the model is EfficientAD.
+
+    Args:
+        branches: One entry per autoencoder: the modules that its output passes, in order, out of ``"srm"`` and
+            ``"crm"``. ``[["srm"], ["crm"]]`` is SCDAE, ``[["crm", "srm"]]`` the series variant of Fig. 8.
+        fusion: Whether SFM weighs the branches against each other. Without effect for a single branch.
+        cosine_weight: ``lambda`` of equation 17; 0 leaves the cosine term out.
+        cosine_scale: What the cosine term is weighed against; see :class:`~anomalib_scdae.model.loss.SCDAELoss`.
+        model_size: Size of the PDN of teacher and student; the paper does not state it.
+        channels: Feature channels ``C``.
+        padding: Whether the PDN and the decoder pad their convolutions.
+        pad_maps: Whether to frame the maps with zeros where an unpadded PDN has lost its border.
+        local_weight: Weight of the local map in the anomaly map; the global ones share the rest.
+        pool_size: ``r`` of equations 1 and 2.
+        aggregation: How SRM and CRM sum over the positions (equations 6 and 9).
+        crm_gate: How CRM's ratings act on its input.
+        fusion_gate: How SFM's weights act on the branches.
+        identity_init: Start SRM, CRM and SFM as the identity (where their gates allow it), so that training starts
+            from EfficientAD.
+    """
+
+    def __init__(
+        self,
+        branches: Sequence[Sequence[str]] = (("srm",), ("crm",)),
+        fusion: bool = True,
+        cosine_weight: float = 0.5,
+        cosine_scale: CosineScale = "norm",
+        model_size: ModelSize = "small",
+        channels: int = 384,
+        padding: bool = False,
+        pad_maps: bool = True,
+        local_weight: float = 0.5,
+        pool_size: int = 4,
+        aggregation: Aggregation = "mean",
+        crm_gate: CRMGate = "rescaled",
+        fusion_gate: FusionGate = "rescaled",
+        identity_init: bool = True,
+    ) -> None:
+        super().__init__()
+        _check_branches(branches)
+        check_choice("cosine_scale", cosine_scale, CosineScale)
+        check_choice("aggregation", aggregation, Aggregation)
+        check_choice("crm_gate", crm_gate, CRMGate)
+        check_choice("fusion_gate", fusion_gate, FusionGate)
+        self.channels = channels
+        self.teacher = patch_description_network(model_size, channels, padding).requires_grad_(requires_grad=False)
+        self.student = Student(model_size, channels, padding)
+
+        def module(name: str) -> nn.Module:
+            if name == "srm":
+                return SpatialReunionModule(channels, pool_size, aggregation, identity_init)
+            return ChannelReunionModule(channels, aggregation=aggregation, gate=crm_gate, identity_init=identity_init)
+
+        self.branches = nn.ModuleList(Branch(channels, [module(n) for n in names], padding) for names in branches)
+        self.fusion = (
+            SelectiveFusionModule(channels, len(branches), gate=fusion_gate, identity_init=identity_init)
+            if fusion and len(branches) > 1
+            else None
+        )
+        self.loss = SCDAELoss(cosine_weight, cosine_scale)
+        self.anomaly_map = AnomalyMapMerger(len(branches), pad_maps, local_weight)
+        self.teacher_mean: torch.Tensor
+        self.teacher_std: torch.Tensor
+        #: The folded model and the state it belongs to; in a tuple, so that it is no part of this module.
+        self._folded: tuple[tuple[tuple[int, int, int], ...], FoldedSCDAE] | None = None
+        self.register_buffer("teacher_mean", torch.zeros(1, channels, 1, 1))
+        self.register_buffer("teacher_std", torch.ones(1, channels, 1, 1))
+
+    def forward(
+        self,
+        images: torch.Tensor,
+        penalty_images: torch.Tensor | None = None,
+        teacher: torch.Tensor | None = None,
+        losses: Callable[..., dict[str, torch.Tensor]] | None = None,
+    ) -> dict[str, torch.Tensor] | InferenceBatch:
+        """Compute the loss terms (training mode) or the predictions (evaluation mode).
+
+        Args:
+            images: RGB images in [0, 1], ``(B, 3, H, W)``, not normalised: the networks do that.
+            penalty_images: Natural images ``(B', 3, H, W)`` for equation 12; only read in training mode.
+            teacher: What :meth:`teacher_features` gives for ``images``, if known; only read in training mode.
+            losses: A compiled form of :meth:`losses` to use in its place.
+        """
+        check_image_size(images.shape[-2:])
+        if self.training:
+            self._folded = None  # the step that follows may not raise the weights' version: fused optimizers do not
+            if penalty_images is None:
+                msg = "Training needs penalty images: pass penalty_images, of the same size as the images."
+                raise UserError(msg)
+            return (losses or self.losses)(images, augment(images), penalty_images, teacher)
+        anomaly_map = self.anomaly_map(self.raw_maps(images), images.shape[-2:])
+        return InferenceBatch(pred_score=anomaly_map.amax(dim=(-2, -1)), anomaly_map=anomaly_map)
+
+    def losses(
+        self,
+        images: torch.Tensor,
+        augmented: torch.Tensor,
+        penalty_images: torch.Tensor,
+        teacher: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Compute the loss terms of equation 19; see :class:`~anomalib_scdae.model.loss.SCDAELoss`.
+
+        Only what a term reads is computed: ``S'`` of clean and penalty images, ``S''`` of augmented ones; and of the
+        hard term's gradient only that of the distances it keeps.
+
+        Args:
+            images: Clean images, ``(B, 3, H, W)``.
+            augmented: The same images, augmented.
+            penalty_images: Natural images, ``(B', 3, H, W)``.
+            teacher: What :meth:`teacher_features` gives for ``images``, if that is known already.
+        """
+        count = len(images)
+        if teacher is None:
+            teacher, teacher_augmented = self.teacher_features(torch.cat([images, augmented])).split(count)
+        else:
+            teacher_augmented = self.teacher_features(augmented)
+        trunk = self.student.trunk(torch.cat([images, augmented, penalty_images]))
+        clean, of_augmented, penalty = trunk.split([count, count, len(penalty_images)])
+        teacher_half, autoencoder_half = self.student.halves()
+        features = self.global_features(augmented)
+        return {
+            "hard": largest_distances(clean, *teacher_half, teacher, hard_count(teacher[0].numel())).mean(),
+            "penalty": penalty_loss(teacher_half(penalty)),
+            **self.loss.autoencoder_terms(
+                teacher_augmented, autoencoder_half(of_augmented), features.outputs, features.fused
+            ),
+        }
+
+    @torch.no_grad()
+    def teacher_features(self, images: torch.Tensor) -> torch.Tensor:
+        """Return ``T``, normalised per channel, ``(B, C, h, w)`` in float32."""
+        return (self.teacher(images).float() - self.teacher_mean) / self.teacher_std
+
+    def global_features(self, images: torch.Tensor) -> GlobalFeatures:
+        """Run the branches and fuse them."""
+        outputs = [branch(images) for branch in self.branches]
+        return GlobalFeatures(outputs, self.fusion(outputs) if self.fusion is not None else outputs)
+
+    def raw_maps(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the mean squared distances, ``(B, M, h, w)`` in float32: the local map, then one per branch.
+
+        Equation 11 for the local map ``(T - S')^2``; ``(Y_k - S'')^2`` for the global ones. In evaluation mode and
+        without gradients, the folded model computes them.
+        """
+        if self.training or torch.is_grad_enabled():
+            return self.plain_raw_maps(images)
+        return self.folded().raw_maps(images)
+
+    def folded(self) -> FoldedSCDAE:
+        """Return the model for inference that belongs to the present weights; made anew only when they change."""
+        # In-place changes raise a tensor's version; moving or loading a model may put another tensor in its place.
+        state = tuple((id(t), t.data_ptr(), t._version) for t in itertools.chain(self.parameters(), self.buffers()))
+        if self._folded is None or self._folded[0] != state:
+            with torch.inference_mode(mode=False):  # what is made there could not be exported later
+                self._folded = (state, FoldedSCDAE(self))
+        return self._folded[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the folded model out of copies and files."""
+        return {**self.__dict__, "_folded": None}
+
+    def plain_raw_maps(self, images: torch.Tensor) -> torch.Tensor:
+        """Compute :meth:`raw_maps` as the equations have it."""
+        student_local, student_global = self.student(images)
+        pairs = [(self.teacher_features(images), student_local)]
+        pairs += [(fused, student_global) for fused in self.global_features(images).fused]
+        return torch.cat([(a.float() - b.float()).square().mean(dim=1, keepdim=True) for a, b in pairs], dim=1)
+
+    @torch.no_grad()
+    def maps(self, images: torch.Tensor) -> torch.Tensor:
+        """Return every branch's map, normalised and enlarged, ``(B, M, H, W)``: the local map, then one per branch."""
+        check_image_size(images.shape[-2:])
+        return self.anomaly_map.separate(self.raw_maps(images), images.shape[-2:])
+
+
+def _check_branches(branches: Sequence[Sequence[str]]) -> None:
+    example = "for example [[srm], [crm]]"
+    if isinstance(branches, str) or not branches or any(isinstance(names, str) for names in branches):
+        msg = f"branches must hold one list of modules per autoencoder, {example}; it is {branches!r}."
+        raise UserError(msg)
+    unknown = sorted({str(name) for names in branches for name in names} - {"srm", "crm"})
+    if unknown:
+        msg = f"branches names the unknown module {', '.join(unknown)}: use srm and crm, {example}."
+        raise UserError(msg)

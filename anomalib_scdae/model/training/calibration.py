@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantiles, score range and thresholds, all from one pass over the validation images.
+
+Anomalib's post-processor sees a validation batch before the maps' quantiles of the new weights are known, and
+EfficientAd needs a second pass to have them. Here the maps are kept as they are before they are enlarged (a few
+kilobytes an image) until the pass is over; the quantiles follow from them, and then the final maps that everything else
+needs.
+"""
+
+import copy
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import torch
+from anomalib.data import AnomalibDataset, Batch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch.utils.data import DataLoader, Subset
+from torchmetrics import Metric
+
+from anomalib_scdae.errors import UserError
+
+if TYPE_CHECKING:
+    from anomalib_scdae.model.lightning_model import SCDAE
+
+#: How many normal training images stand in where there is no normal validation image.
+MAX_STAND_INS = 100
+
+
+def images_of(batch: Batch) -> torch.Tensor:
+    """Return the images ``(B, 3, H, W)``, which every loaded batch has, though its type does not say so."""
+    return cast("torch.Tensor", batch.image)
+
+
+class Record(NamedTuple):
+    """What a validation batch leaves behind: its raw maps on the CPU, and the batch without its images."""
+
+    maps: torch.Tensor  # (B, M, h, w), float32
+    batch: Batch
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        height, width = images_of(self.batch).shape[-2:]
+        return height, width
+
+    def normal(self) -> tuple[torch.Tensor, tuple[int, int]]:
+        """Return the maps of the normal images, and the image size."""
+        labels = self.batch.gt_label
+        return (self.maps if labels is None else self.maps[labels == 0]), self.image_size
+
+    @classmethod
+    def of(cls, batch: Batch, maps: torch.Tensor) -> "Record":
+        """Keep what is needed of ``batch``; its images are replaced by zeros that take no memory."""
+        light = copy.copy(batch)
+        light.image = torch.zeros(1).expand(images_of(batch).shape)
+        for field in ("gt_label", "gt_mask", "pred_score", "anomaly_map", "pred_label", "pred_mask"):
+            value = getattr(light, field, None)
+            if value is not None:
+                setattr(light, field, value.cpu() if field.startswith("gt") else None)
+        return cls(maps.detach().float().cpu(), light)
+
+
+class Calibration(Callback):
+    """Derives the model's and the post-processor's statistics at the end of every validation.
+
+    It must stand before the post-processor and the evaluator among the callbacks, so that both end the validation with
+    what it feeds them. Statistics always belong to the weights that are saved: where a checkpoint is written, or
+    training ends, after the last validation, one more pass is made.
+    """
+
+    def __init__(self) -> None:
+        self._records: list[Record] = []
+        self.step: int | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Trust no statistics of an earlier run, which counted its steps from zero too."""
+        del trainer, pl_module
+        self.step = None
+
+    def add(self, batch: Batch, maps: torch.Tensor) -> None:
+        """Keep a validation batch's raw maps ``(B, M, h, w)`` until the pass is over."""
+        self._records.append(Record.of(batch, maps))
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget an earlier pass."""
+        del trainer, pl_module
+        self._records = []
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: "SCDAE") -> None:  # type: ignore[override]
+        """Calibrate with the maps of the pass that ends."""
+        if trainer.sanity_checking:
+            return
+        # With several processes each has seen a part only; every one of them then reads the whole set by itself.
+        records = self._records if trainer.world_size == 1 else self._validation_records(trainer, pl_module)
+        self._calibrate(trainer, pl_module, records)
+
+    def on_train_end(self, trainer: Trainer, pl_module: "SCDAE") -> None:  # type: ignore[override]
+        """Calibrate the final weights, if no validation and no checkpoint has done so."""
+        self.ensure(trainer, pl_module)
+
+    def ensure(self, trainer: Trainer, pl_module: "SCDAE") -> None:
+        """Calibrate by a pass of our own, unless the statistics belong to the present weights already."""
+        if self.step == trainer.global_step:
+            return
+        rank_zero_info(f"Calibrating maps and thresholds for the weights of step {trainer.global_step}.")
+        self._calibrate(trainer, pl_module, self._validation_records(trainer, pl_module))
+        if pl_module.post_processor is not None:
+            pl_module.post_processor.on_validation_epoch_end(trainer, pl_module)
+
+    def _calibrate(self, trainer: Trainer, pl_module: "SCDAE", records: list[Record]) -> None:
+        if not any(len(record.normal()[0]) for record in records):
+            records = [*records, *self._stand_ins(trainer, pl_module)]
+        pl_module.model.anomaly_map.fit([record.normal() for record in records])
+        self._feed(trainer, pl_module, records)
+        self._records = []
+        self.step = trainer.global_step
+
+    @staticmethod
+    def _feed(trainer: Trainer, pl_module: "SCDAE", records: list[Record]) -> None:
+        """Show the final maps to the post-processor, and to validation metrics in place of the provisional ones."""
+        post_processor, evaluator = pl_module.post_processor, pl_module.evaluator
+        consumers = [consumer for consumer in (post_processor, evaluator) if consumer is not None]
+        fed = [*(post_processor.modules() if post_processor else []), *(evaluator.val_metrics if evaluator else [])]
+        for metric in fed:
+            if isinstance(metric, Metric):
+                metric.reset()
+        for index, record in enumerate(records):
+            anomaly_map = pl_module.model.anomaly_map(record.maps.to(pl_module.device), record.image_size)
+            batch = trainer.strategy.batch_to_device(copy.copy(record.batch))
+            batch.update(pred_score=anomaly_map.amax(dim=(-2, -1)), anomaly_map=anomaly_map)
+            for consumer in consumers:
+                consumer.on_validation_batch_end(trainer, pl_module, batch, batch, index)
+
+    def _validation_records(self, trainer: Trainer, pl_module: "SCDAE") -> list[Record]:
+        """Run the model over the whole validation set, in this process."""
+        datamodule = getattr(trainer, "datamodule", None)
+        if datamodule is not None:
+            loader = datamodule.val_dataloader() if len(getattr(datamodule, "val_data", ())) else None
+        else:
+            loader = trainer.val_dataloaders
+        return list(_read(trainer, pl_module, loader)) if loader is not None else []
+
+    @staticmethod
+    def _stand_ins(trainer: Trainer, pl_module: "SCDAE") -> list[Record]:
+        """Read normal training images, evenly spread over the training set."""
+        dataset = training_dataset(trainer)
+        indices = range(0, len(dataset), max(1, -(-len(dataset) // MAX_STAND_INS)))
+        rank_zero_warn(
+            f"No normal validation image: {len(indices)} normal training images stand in for them, on which the model "
+            "does better than on new ones; for reliable thresholds, add normal images to the validation split."
+        )
+        loader = DataLoader(Subset(dataset, list(indices)), batch_size=1, collate_fn=dataset.collate_fn)
+        return list(_read(trainer, pl_module, loader))
+
+
+@torch.no_grad()
+def _read(trainer: Trainer, pl_module: "SCDAE", loader: Iterable[Batch]) -> Iterator[Record]:
+    """Run the model over ``loader`` as a validation loop would, without touching modes or random numbers."""
+    was_training = pl_module.training
+    pl_module.eval()
+    try:
+        with isolate_rng():
+            for batch in loader:
+                moved = trainer.strategy.batch_to_device(batch)
+                if pl_module.pre_processor is not None:
+                    pl_module.pre_processor.on_validation_batch_start(trainer, pl_module, moved, 0)
+                with trainer.precision_plugin.val_step_context():
+                    maps = pl_module.model.raw_maps(images_of(moved))
+                yield Record.of(moved, maps)
+    finally:
+        pl_module.train(was_training)
+
+
+def training_dataset(trainer: Trainer) -> AnomalibDataset:
+    """Return the dataset that training reads, whether it came from a datamodule or a loader."""
+    datamodule = getattr(trainer, "datamodule", None)
+    if datamodule is not None and hasattr(datamodule, "train_data"):
+        return datamodule.train_data
+    if trainer.train_dataloader is not None:
+        return trainer.train_dataloader.dataset
+    msg = "There is no image to calibrate with, neither of validation nor of training: pass a datamodule that has some."
+    raise UserError(msg)

@@ -1,2 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""The frozen patch description network: loading its weights, and distilling new ones."""

@@ -1,8 +1,0 @@
-# SPDX-License-Identifier: Apache-2.0
-"""Pictures one can read: input, ground truth and maps side by side, on one colour scale."""
-
-from anomalib_scdae.visualization.branch_maps import branch_maps_of
-from anomalib_scdae.visualization.gallery import GalleryRow, compose_gallery
-from anomalib_scdae.visualization.selection import gallery_rows, maps_in_folder, worst_misses
-
-__all__ = ["GalleryRow", "branch_maps_of", "compose_gallery", "gallery_rows", "maps_in_folder", "worst_misses"]

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from anomalib.models.image.efficient_ad.torch_model import SmallPatchDescriptionNetwork
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from anomalib_scdae.cli import main
+from anomalib_scdae.distill import command
+from anomalib_scdae.distill.card import file_hash
+from anomalib_scdae.distill.training import Distillation
+from anomalib_scdae.inputs.teacher import load_teacher
+
+
+@pytest.fixture
+def call(photographs: Path, weights: Path, tmp_path: Path) -> dict[str, Any]:
+    """Options of a distillation that takes a second or two."""
+    return {
+        "images": photographs,
+        "backbone": "test_resnet",
+        "backbone_weights": weights,
+        "output": tmp_path / "run" / "teacher.safetensors",
+        "steps": 6,
+        "validate_every": 2,
+        "validation_images": 1,
+        "batch": 2,
+        "crop": 36,
+        "cache_views": 4,
+        "out_channels": 8,
+        "precision": "fp32",
+    }
+
+
+def arguments(call: dict[str, Any]) -> list[str]:
+    return ["distill", *(text for key, value in call.items() for text in (f"--{key}", str(value)))]
+
+
+def test_command_writes_teacher_card_and_curve(call: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(call)) == 0
+    output = call["output"]
+    network = SmallPatchDescriptionNetwork(8)
+    network.load_state_dict(load_file(output))
+    assert load_teacher(str(output), out_channels=8).state_dict.keys() == network.state_dict().keys()
+    card = json.loads(output.with_suffix(".json").read_text())
+    assert card["sha256"] == file_hash(output)
+    assert (card["size"], card["out_channels"], card["backbone"]) == ("small", 8, "test_resnet")
+    assert [step for step, _ in card["curve"]] == [2, 4, 6]
+    assert card["validation_mse"] == card["curve"][-1][1]
+    assert str(call["images"].parent) not in output.with_suffix(".json").read_text()
+    with output.with_suffix(".csv").open() as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["step", "validation_mse"]
+    assert [[int(step), float(error)] for step, error in rows[1:]] == card["curve"]
+    assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    with safe_open(output, "pt") as file:
+        assert json.loads(file.metadata()["teacher"])["size"] == "small"
+        assert file.get_tensor("conv1.weight").dtype == torch.float16
+    assert not output.with_suffix(".cache").exists()
+    assert "validation MSE" in capsys.readouterr().out
+
+
+def test_card_command_makes_the_same_teacher(call: dict[str, Any], tmp_path: Path) -> None:
+    """The command on the card, run where images and weights lie, gives the same file."""
+    main(arguments(call))
+    words = json.loads(call["output"].with_suffix(".json").read_text())["command"].split()
+    assert words[:2] == ["anomalib-scdae", "distill"]
+    places = {path.name: path for path in (call["images"], call["backbone_weights"])}
+    again = [str(places.get(word, word)) for word in words[1:]]
+    again[again.index("--output") + 1] = str(tmp_path / "again" / "teacher.safetensors")
+    assert main(again) == 0
+    assert file_hash(tmp_path / "again" / "teacher.safetensors") == file_hash(call["output"])
+
+
+def test_interrupted_run_resumes_to_the_same_weights(call: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped between checkpoints, with the cache ahead, it ends with the very file of an uninterrupted run."""
+    main(arguments(call))
+    whole = call["output"]
+    call["output"] = whole.with_name("resumed.safetensors")
+    original = Distillation.step
+
+    def stop(self: Distillation) -> torch.Tensor:
+        if self.done == 5:
+            raise KeyboardInterrupt
+        return original(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Distillation, "step", stop)
+        with pytest.raises(KeyboardInterrupt):
+            main(arguments(call))
+    assert torch.load(call["output"].with_suffix(".checkpoint"), weights_only=True)["step"] == 4
+    assert main([*arguments(call), "--resume"]) == 0
+    assert load_file(whole).keys() == load_file(call["output"]).keys()
+    for name, tensor in load_file(whole).items():
+        assert torch.equal(tensor, load_file(call["output"])[name])
+    assert whole.with_suffix(".csv").read_bytes() == call["output"].with_suffix(".csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_killed_run_resumes_to_the_same_weights(call: dict[str, Any]) -> None:
+    """The same with `kill -9` at a moment that nobody chose."""
+    call |= {"steps": 90}
+    call["validate_every"] = 30
+    main(arguments(call))
+    whole = call["output"]
+    call["output"] = whole.with_name("resumed.safetensors")
+    program = "import sys; from anomalib_scdae.cli import main; sys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *arguments(call)], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    )
+    deadline = time.monotonic() + 300
+    while not call["output"].with_suffix(".png").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert main(arguments(call | {"resume": True})) == 0
+    assert file_hash(whole) == file_hash(call["output"])
+
+
+def test_longer_training_continues_a_finished_one(call: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    main(arguments(call))
+    assert main(arguments(call | {"resume": True})) == 1
+    assert "give more --steps" in capsys.readouterr().err
+    assert main(arguments(call | {"resume": True, "steps": 8})) == 0
+    assert [step for step, _ in json.loads(call["output"].with_suffix(".json").read_text())["curve"]] == [2, 4, 6, 8]
+
+
+def test_nothing_is_overwritten(call: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    main(arguments(call))
+    before = file_hash(call["output"])
+    assert main(arguments(call)) == 1
+    assert "--resume" in capsys.readouterr().err
+    assert file_hash(call["output"]) == before
+
+
+def test_resuming_with_another_recipe_is_refused(call: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    main(arguments(call))
+    assert main(arguments(call | {"resume": True, "steps": 9, "learning_rate": 0.5})) == 1
+    assert "learning_rate 0.002" in capsys.readouterr().err
+
+
+def test_resuming_with_other_images_is_refused(
+    call: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(arguments(call))
+    other = tmp_path / "other"
+    shutil.copytree(call["images"], other)
+    shutil.copy(other / "0.png", other / "7.png")
+    assert main(arguments(call | {"resume": True, "steps": 9, "images": other})) == 1
+    assert "other images or another backbone" in capsys.readouterr().err
+
+
+def test_divergence_is_told(call: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Distillation, "step", lambda self: torch.tensor(float("nan")))
+    with pytest.raises(command.UserError, match="lower --learning_rate"):
+        command.distill(**call)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"images": "absent"}, "too few"),
+        ({"backbone": "no_such_network"}, "no model 'no_such_network'"),
+        ({"backbone": "test_efficientnet"}, "another network"),
+        ({"output": "teacher.pth"}, "must end in .safetensors"),
+        ({"crop": 130}, "--crop must be a multiple of 4"),
+        ({"crop": 32}, "--crop must be a multiple of 4"),
+        ({"steps": 0}, "--steps must be at least 1"),
+        ({"cache_views": 7, "fresh_views": 2}, "--cache_views must be a multiple"),
+        ({"cache_views": 10**9}, "lower --cache_views"),
+        ({"device": "cuda:77"}, "cuda:77 cannot be used"),
+        ({"validation_images": 6}, "too few"),
+    ],
+)
+def test_bad_input_gets_one_sentence(
+    call: dict[str, Any], capsys: pytest.CaptureFixture[str], options: dict[str, Any], message: str
+) -> None:
+    assert main(arguments(call | options)) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not call["output"].exists()

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``anomalib-scdae evaluate`` on maps made by anyone."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from anomalib_scdae.cli import main
+from anomalib_scdae.errors import UserError
+from anomalib_scdae.metrics.evaluate import evaluate
+from tests.loco_data import CONFIG, TYPES, make_category
+from tests.spro_reference import Channel, brute_force_au_spro
+
+SHAPE = (26, 34)
+
+
+@pytest.fixture
+def category(tmp_path):
+    return make_category(tmp_path / "data" / "pushpins", shape=SHAPE)
+
+
+@pytest.fixture
+def maps(category, tmp_path):
+    random = np.random.default_rng(3)
+    for image in sorted(category.glob("test/*/*")):
+        values = random.normal(size=SHAPE).astype(np.float32)
+        for mask in category.glob(f"ground_truth/{image.parent.name}/{image.stem}/000.png"):
+            values[np.asarray(Image.open(mask)) > 0] += 2
+        file = tmp_path / "maps" / "pushpins" / "test" / image.parent.name / f"{image.stem}.tiff"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(file, values)
+    return tmp_path / "maps"
+
+
+def read(maps, category, kind):
+    configs = {entry["pixel_value"]: entry for entry in CONFIG}
+    found, channels = [], []
+    for file in sorted(maps.glob(f"pushpins/test/{kind}/*.tiff")):
+        found.append(tifffile.imread(file))
+        channels.append([])
+        for mask in sorted(category.glob(f"ground_truth/{kind}/{file.stem}/*.png")):
+            array = np.asarray(Image.open(mask))
+            config = configs[int(array.max())]
+            channels[-1].append(Channel(array > 0, config["saturation_threshold"], config["relative_saturation"]))
+    return found, channels
+
+
+def test_figures_equal_the_definition(category, maps, tmp_path):
+    output = tmp_path / "metrics.json"
+    arguments = ["--dataset", category.parent, "--category", "pushpins", "--maps", maps, "--output", output]
+    assert main(["evaluate", *map(str, arguments)]) == 0
+    metrics = json.loads(output.read_text())
+    good, none = read(maps, category, "good")
+    auroc, spro = {}, {}
+    for kind in TYPES:
+        anomalous, channels = read(maps, category, kind)
+        labels = [0] * len(good) + [1] * len(anomalous)
+        auroc[kind] = roc_auc_score(labels, [m.max() for m in good + anomalous])
+        values = brute_force_au_spro(good + anomalous, none + channels)
+        spro[kind] = {str(limit): value for limit, value in values.items()}
+    for figures in (auroc, spro):
+        halves = [figures[kind] for kind in TYPES]
+        figures["mean"] = (
+            {limit: sum(half[limit] for half in halves) / 2 for limit in halves[0]}
+            if isinstance(halves[0], dict)
+            else sum(halves) / 2
+        )
+    assert metrics["classification"] == {"auc_roc": pytest.approx(auroc)}
+    assert metrics["localization"]["auc_spro"].keys() == spro.keys()
+    for kind, values in spro.items():
+        assert metrics["localization"]["auc_spro"][kind] == pytest.approx(values, abs=1e-6)
+
+
+def test_absent_type_is_left_out(tmp_path, category, maps):
+    for folder in (category / "test" / TYPES[0], category / "ground_truth" / TYPES[0]):
+        folder.rename(tmp_path / folder.parent.name)
+    metrics = evaluate(dataset=category.parent, category="pushpins", maps=maps)
+    assert metrics["classification"]["auc_roc"].keys() == {TYPES[1]}
+    assert metrics["localization"]["auc_spro"].keys() == {TYPES[1]}
+
+
+def test_whole_numbers_and_double_precision_are_maps_too(category, maps):
+    expected = evaluate(dataset=category.parent, category="pushpins", maps=maps)
+    ranks = np.unique(np.concatenate([tifffile.imread(file).ravel() for file in maps.glob("**/*.tiff")]))
+    for index, file in enumerate(sorted(maps.glob("**/*.tiff"))):
+        ranked = np.searchsorted(ranks, tifffile.imread(file))
+        tifffile.imwrite(file, ranked.astype(np.uint16 if index % 2 else np.float64))
+    metrics = evaluate(dataset=category.parent, category="pushpins", maps=maps)
+    assert metrics["classification"]["auc_roc"] == pytest.approx(expected["classification"]["auc_roc"])
+    for kind, values in expected["localization"]["auc_spro"].items():
+        assert metrics["localization"]["auc_spro"][kind] == pytest.approx(values)
+
+
+def remove(files):
+    for file in list(files):
+        file.unlink()
+
+
+def write_map(values):
+    return lambda _, maps: tifffile.imwrite(maps / FIRST_MAP, values, photometric="minisblack")
+
+
+def write_mask(size, value):
+    return lambda category, _: Image.new("L", size, value).save(category / SECOND_MASK)
+
+
+FIRST_MAP = f"pushpins/test/{TYPES[0]}/000.tiff"
+SECOND_MASK = f"ground_truth/{TYPES[0]}/000/001.png"
+SPOILT = {
+    r"lacks 1 of 12 maps.*logical_anomalies/000.tiff": lambda _, maps: (maps / FIRST_MAP).unlink(),
+    r"6x5 but its image 34x26": write_map(np.zeros((5, 6), np.float32)),
+    r"3x34x26 but its image 34x26": write_map(np.zeros((26, 34, 3), np.float32)),
+    r"not a readable TIFF": lambda _, maps: (maps / FIRST_MAP).write_bytes(b"nothing"),
+    r"holds NaN": write_map(np.full(SHAPE, np.nan, np.float32)),
+    r"has no mask": lambda category, _: remove((category / SECOND_MASK).parent.iterdir()),
+    r"differs in size": write_mask((4, 4), 200),
+    r"marks no pixel": write_mask(SHAPE[::-1], 0),
+    r"pixel values \[7\]": write_mask(SHAPE[::-1], 7),
+    r"defects_config.json is not": lambda category, _: (category / "defects_config.json").write_text("[{}]"),
+    r"good holds no images": lambda category, _: remove((category / "test" / "good").iterdir()),
+}
+
+
+@pytest.mark.parametrize("named", SPOILT)
+def test_bad_input_is_named_in_one_sentence(category, maps, capsys, named):
+    SPOILT[named](category, maps)
+    output = maps / "out.json"
+    with pytest.raises(UserError, match=named):
+        evaluate(dataset=category.parent, category="pushpins", maps=maps, output=output)
+    assert not output.exists()
+    arguments = ["--dataset", category.parent, "--category", "pushpins", "--maps", maps]
+    assert main(["evaluate", *map(str, arguments)]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_wrong_folder_and_limits_are_named(category, maps):
+    with pytest.raises(UserError, match="holds no images"):
+        evaluate(dataset=category, category="pushpins", maps=maps)
+    with pytest.raises(UserError, match="limits"):
+        evaluate(dataset=category.parent, category="pushpins", maps=maps, limits=[0.0])
+
+
+def test_command_needs_neither_torch_nor_anomalib():
+    code = "import sys, anomalib_scdae.metrics.evaluate; sys.exit('torch' in sys.modules or 'anomalib' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestExported:
+    """Maps of a model that OpenVINO runs: brightness, which an evaluation by hand knows too."""
+
+    @pytest.fixture(params=[False, True], ids=["any size", "fixed size"])
+    def exported(self, request, tmp_path):
+        import openvino
+        from openvino import opset8 as ops
+
+        shape = [1, 3, *SHAPE] if request.param else [-1, 3, -1, -1]
+        images = ops.parameter(shape, np.float32, name="input")
+        brightness = ops.reduce_mean(images, [1], keep_dims=True)
+        brightness.output(0).get_tensor().set_names({"anomaly_map"})
+        openvino.save_model(openvino.Model([brightness], [images]), tmp_path / "model.xml", compress_to_fp16=False)
+        return tmp_path / "model.xml"
+
+    def test_its_maps_are_written_and_evaluated(self, category, exported, tmp_path):
+        arguments = {"dataset": category.parent, "category": "pushpins", "maps": tmp_path / "new"}
+        metrics = evaluate(exported=exported, **arguments)
+        images = sorted(category.glob("test/*/*.png"))
+        for image in images:
+            written = tifffile.imread(tmp_path / "new/pushpins/test" / image.parent.name / f"{image.stem}.tiff")
+            pixels = np.asarray(Image.open(image).convert("RGB"), np.float32) / 255
+            np.testing.assert_allclose(written, pixels.mean(axis=2), rtol=1e-5, atol=1e-6)
+        assert metrics == evaluate(**arguments)
+
+    def test_what_cannot_be_run_is_one_sentence(self, category, tmp_path):
+        arguments = {"dataset": category.parent, "category": "pushpins", "maps": tmp_path / "new"}
+        with pytest.raises(UserError, match=r"model\.xml is not there"):
+            evaluate(exported=tmp_path / "model.xml", **arguments)
+        (tmp_path / "model.xml").write_text("<net/>")
+        with pytest.raises(UserError, match="OpenVINO cannot load"):
+            evaluate(exported=tmp_path / "model.xml", **arguments)
+        assert not (tmp_path / "new").exists()
+
+
+def test_a_model_without_maps_is_refused(category, tmp_path):
+    import openvino
+    from openvino import opset8 as ops
+
+    images = ops.parameter([1, 3, *SHAPE], np.float32)
+    score = ops.reduce_max(images, [1, 2, 3])
+    openvino.save_model(openvino.Model([score], [images]), tmp_path / "model.xml")
+    with pytest.raises(UserError, match="no output anomaly_map"):
+        evaluate(dataset=category.parent, category="pushpins", maps=tmp_path, exported=tmp_path / "model.xml")

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.transforms.v2 import Compose, Resize
+
+from anomalib_scdae.model.deploy.pre_processing import AntialiasedResize, ExactPreProcessor
+
+SIDES = st.integers(1, 90)
+
+
+@given(SIDES, SIDES, SIDES, SIDES)
+def test_resizing_equals_torchvision(height: int, width: int, new_height: int, new_width: int) -> None:
+    images = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(height))
+    expected = Resize((new_height, new_width), antialias=True)(images)
+    torch.testing.assert_close(AntialiasedResize((new_height, new_width))(images), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("transform", [Resize((64, 96)), Compose([Resize((64, 96), antialias=True)])])
+def test_an_exported_model_sees_the_pixels_of_training(transform: Compose) -> None:
+    images = torch.rand(2, 3, 300, 411)
+    pre_processor = ExactPreProcessor(transform)
+    torch.testing.assert_close(pre_processor(images), transform(images), rtol=1e-4, atol=1e-5)
+    restored = ExactPreProcessor()
+    restored.load_checkpoint_config(pre_processor.checkpoint_config())
+    torch.testing.assert_close(restored(images), transform(images), rtol=1e-4, atol=1e-5)
+
+
+def test_no_transform() -> None:
+    images = torch.rand(1, 3, 8, 8)
+    assert ExactPreProcessor()(images) is images

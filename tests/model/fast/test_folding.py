@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folded model against the plain one, which the other tests check."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from anomalib_scdae.model.fast.folding import FoldedSCDAE, compose, framed
+from anomalib_scdae.model.torch_model import SCDAEModel
+
+SRM, CRM = "srm", "crm"
+
+#: Every row of the paper's ablations that has networks of its own, the series variant, and other options.
+CONFIGURATIONS = [
+    {"branches": [[]]},
+    {"branches": [[SRM]]},
+    {"branches": [[CRM]]},
+    {"branches": [[], []], "fusion": False},
+    {"branches": [[SRM], [SRM]], "fusion": False},
+    {"branches": [[CRM], [CRM]], "fusion": False},
+    {"branches": [[SRM], [CRM]], "fusion": False},
+    {"branches": [[SRM], [CRM]]},
+    {"branches": [[CRM, SRM]]},
+    {"branches": [[SRM, CRM, SRM], []]},
+    {"branches": [[SRM], [CRM]], "padding": True},
+    {"branches": [[SRM], [CRM]], "model_size": "medium", "padding": True, "pad_maps": False},
+    {"aggregation": "sum", "crm_gate": "plain", "fusion_gate": "plain", "pool_size": 3},
+    {"aggregation": "softmax", "crm_gate": "residual", "local_weight": 0.3},
+]
+
+
+def _model(**options) -> SCDAEModel:
+    """Small networks in which every module matters, and statistics that are not the initial ones."""
+    torch.manual_seed(0)
+    model = SCDAEModel(channels=12, identity_init=False, **options).eval()
+    model.teacher_mean.normal_()
+    model.teacher_std.uniform_(0.5, 2)
+    model.anomaly_map.lower.uniform_(0, 0.1)
+    model.anomaly_map.upper.uniform_(0.2, 0.4)
+    return model
+
+
+@pytest.mark.parametrize("options", CONFIGURATIONS, ids=str)
+def test_folded_equals_plain(options: dict) -> None:
+    model = _model(**options)
+    images = torch.rand(1, 3, 256, 283)
+    with torch.no_grad():
+        expected, found = model.plain_raw_maps(images), FoldedSCDAE(model).raw_maps(images)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_score_and_map_equal_those_of_the_plain_model() -> None:
+    model, images = _model(), torch.rand(2, 3, 269, 256)
+    with torch.no_grad():
+        expected = model.anomaly_map(model.plain_raw_maps(images), images.shape[-2:])
+        found = FoldedSCDAE(model)(images)
+    torch.testing.assert_close(found.anomaly_map, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.pred_score, expected.amax(dim=(-2, -1)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(7, 9), (4, 4), (3, 5)])
+def test_two_convolutions_as_one_with_the_border_completed(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    first, second = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 5, 3, padding=1)
+    image = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        features, composed = first(image), compose(first, second)
+        torch.testing.assert_close(framed(composed(image), features, second), second(features))
+        # The border is why: without its own computation it would be wrong.
+        naive = F.conv2d(image, composed.weight, composed.bias, padding=2)
+        assert not torch.allclose(naive, second(features), atol=1e-3)
+
+
+def test_the_fold_is_used_for_evaluation_only_and_follows_the_weights() -> None:
+    model, images = _model(), torch.rand(1, 3, 256, 256)
+    names = set(model.state_dict())
+    with torch.no_grad():
+        before = model.raw_maps(images)
+        first = model.folded()
+        assert model.folded() is first
+        model.branches[0].context[0].conv.weight.mul_(3)
+        after = model.raw_maps(images)
+        assert model.folded() is not first
+        torch.testing.assert_close(after, model.plain_raw_maps(images), rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(after, before)
+        model.load_state_dict(_model(aggregation="mean").state_dict())
+        torch.testing.assert_close(model.raw_maps(images), before)
+    assert set(model.state_dict()) == names
+    model.raw_maps(images).sum().backward()  # with gradients, the plain model answers
+    assert model.branches[0].context[0].conv.weight.grad is not None
+
+
+def test_the_fold_follows_a_fused_optimizer() -> None:
+    """It changes weights without raising their version; and Lightning sets the mode without calling ``train``."""
+    model, images = _model(branches=[[]]), torch.rand(1, 3, 256, 256)
+    optimizer = torch.optim.Adam(model.student.parameters(), lr=0.1, fused=True)
+    with torch.no_grad():
+        before = model.raw_maps(images)
+    for module in model.modules():
+        module.training = True
+    torch.stack(list(model(images, images).values())).sum().backward()
+    optimizer.step()
+    for module in model.modules():
+        module.training = False
+    with torch.no_grad():
+        after = model.raw_maps(images)
+        torch.testing.assert_close(after, model.plain_raw_maps(images), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(after, before)
+
+
+def test_a_copy_has_no_stale_fold() -> None:
+    import copy
+    import pickle
+
+    model, images = _model(), torch.rand(1, 3, 256, 256)
+    with torch.no_grad():
+        expected = model.raw_maps(images)
+        for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            torch.testing.assert_close(other.raw_maps(images), expected)
+            other.teacher_mean.add_(1)
+            torch.testing.assert_close(other.raw_maps(images), other.plain_raw_maps(images), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model.raw_maps(images), expected)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+import torch
+from anomalib.models.image.efficient_ad.torch_model import reduce_tensor_elems
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anomalib_scdae.model.loss import SCDAELoss, cosine_loss, hard_count, hard_loss
+
+
+@given(st.integers(2, 5000), st.integers(0, 2**31))
+def test_hard_loss_keeps_what_lies_at_or_above_the_quantile(elements: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    distances = torch.randperm(elements, generator=generator).float() / elements  # no two are equal
+    kept = distances[distances >= torch.quantile(reduce_tensor_elems(distances), 0.999)]
+    assert hard_count(elements) == len(kept)
+    mine = hard_loss(distances.sqrt()[None, :, None, None], torch.zeros(1, elements, 1, 1))
+    torch.testing.assert_close(mine, kept.mean())
+
+
+def test_hard_loss_is_taken_per_image() -> None:
+    teacher, student = torch.rand(2, 3, 4, 30, 30)
+    alone = [hard_loss(teacher[i : i + 1], student[i : i + 1]) for i in range(3)]
+    torch.testing.assert_close(hard_loss(teacher, student), torch.stack(alone).mean())
+
+
+def test_hard_loss_has_no_limit_of_elements() -> None:
+    teacher = torch.zeros(1, 1, 4097, 4097)  # EfficientAd would draw a random part of these
+    teacher[0, 0, 0, :100] = 1
+    torch.testing.assert_close(hard_loss(teacher, torch.zeros_like(teacher)), torch.tensor(100 / hard_count(4097**2)))
+
+
+def test_cosine_loss_sees_directions_only() -> None:
+    a, b = torch.randn(2, 2, 8, 5, 5)
+    torch.testing.assert_close(cosine_loss(3 * a, b), cosine_loss(a, 0.2 * b))
+    torch.testing.assert_close(cosine_loss(a, 5 * a), torch.tensor(0.0), atol=1e-6, rtol=0)
+    torch.testing.assert_close(cosine_loss(a, -a), torch.tensor(2.0))
+
+
+@pytest.mark.parametrize(("scale", "weight"), [("norm", 0.5 / 8), ("mean", 0.5)])
+def test_csf_is_distance_plus_weighted_cosine_after_fusion(scale: str, weight: float) -> None:
+    teacher, student, penalty, teacher_aug, student_aug, output, fused = torch.randn(7, 2, 8, 5, 5)
+    terms = SCDAELoss(0.5, scale)(teacher, student, penalty, teacher_aug, student_aug, [output], [fused])
+    torch.testing.assert_close(terms["penalty"], penalty.square().mean())
+    torch.testing.assert_close(terms["ta_1"], (teacher_aug - output).square().mean())
+    torch.testing.assert_close(terms["sa_1"], (fused - student_aug).square().mean())
+    cosines = (fused * student_aug).sum(1) / (fused.norm(dim=1) * student_aug.norm(dim=1))
+    torch.testing.assert_close(terms["cosine_1"], weight * (1 - cosines).mean())

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is kept in memory equals what is computed or read anew."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from anomalib.data import Folder, MVTecLOCO
+from anomalib.engine import Engine
+from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch.utils.data import DataLoader
+from torchvision.transforms.v2 import Compose, RandomHorizontalFlip, Resize
+
+from anomalib_scdae import SCDAE
+from anomalib_scdae.model.torch_model import SCDAEModel
+from anomalib_scdae.model.training.image_cache import CachedImages, always_gives_the_same_images, is_repeatable
+from anomalib_scdae.model.training.teacher_cache import TeacherCache
+from tests.conftest import CHANNELS
+
+PLENTY = 2**30
+
+
+@pytest.fixture(params=["loco", "folder"])
+def dataset(request: pytest.FixtureRequest, loco_root: Path) -> object:
+    part = loco_root / "part"
+    if request.param == "loco":
+        data: MVTecLOCO | Folder = MVTecLOCO(root=loco_root, category="part", num_workers=0)
+    else:
+        data = Folder("part", normal_dir=part / "train/good", abnormal_dir=part / "test/logical_anomalies")
+    data.setup()
+    data.train_data.augmentations = Resize((256, 272), antialias=True)
+    return data.train_data
+
+
+def assert_same_items(found: object, expected: object) -> None:
+    for field in ("image", "gt_mask", "gt_label"):
+        mine, other = getattr(found, field), getattr(expected, field)
+        if other is None:
+            assert mine is None
+            continue
+        assert type(mine) is type(other)
+        torch.testing.assert_close(mine, other, rtol=0, atol=0)
+    assert found.image_path == expected.image_path
+    assert found.mask_path == expected.mask_path or (found.mask_path is expected.mask_path)
+
+
+def test_a_cached_item_equals_the_one_that_is_read(dataset: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [dataset[index] for index in range(len(dataset))]
+    cached = CachedImages.wrap(dataset, PLENTY, workers=0)
+    first = [cached[index] for index in range(len(cached))]
+    monkeypatch.setattr(type(dataset), "__getitem__", None)  # nothing is read any more
+    for found in (first, [cached[index] for index in range(len(cached))]):
+        for mine, other in zip(found, expected, strict=True):
+            assert_same_items(mine, other)
+    cached[0].image.zero_()  # what a reader does to an item stays with the reader
+    assert_same_items(cached[0], expected[0])
+
+
+def test_worker_processes_share_what_they_read(dataset: object) -> None:
+    cached = CachedImages.wrap(dataset, PLENTY, workers=2)
+    with isolate_rng():
+        for _ in DataLoader(cached, num_workers=2, collate_fn=cached.collate_fn):
+            pass
+    assert cached._read.all()
+    for index in range(len(dataset)):
+        assert_same_items(cached[index], dataset[index])
+
+
+def test_new_augmentations_are_not_ignored(dataset: object) -> None:
+    cached = CachedImages.wrap(dataset, PLENTY, workers=0)
+    assert cached[0].image.shape[-2:] == (256, 272)
+    cached.augmentations = Resize((300, 256), antialias=True)
+    assert cached[0].image.shape[-2:] == cached[0].image.shape[-2:] == (300, 256)
+
+
+def test_nothing_is_kept_that_does_not_fit_or_may_change(dataset: object) -> None:
+    size = 3 * 256 * 272 * 4
+    assert CachedImages.wrap(dataset, size * len(dataset), workers=0).nbytes == size * len(dataset)
+    assert CachedImages.wrap(dataset, size * len(dataset) - 1, workers=0) is None
+    assert CachedImages.wrap(dataset, 0, workers=0) is None
+    dataset.augmentations = Compose([RandomHorizontalFlip(), Resize((256, 256))])
+    assert not always_gives_the_same_images(dataset)
+    assert CachedImages.wrap(dataset, PLENTY, workers=0) is None
+    dataset.augmentations = None  # images of their own sizes, but always the same
+    assert always_gives_the_same_images(dataset)
+    assert CachedImages.wrap(dataset, PLENTY, workers=0) is None
+    dataset._samples = dataset._samples.iloc[[0, 0]]
+    assert not always_gives_the_same_images(dataset)
+
+
+def test_datasets_of_others_are_read_anew(dataset: object) -> None:
+    class Own(type(dataset)):
+        def __getitem__(self, index: int) -> object:
+            return super().__getitem__(index)
+
+    dataset.__class__ = Own
+    assert not always_gives_the_same_images(dataset)
+    assert CachedImages.wrap(dataset, PLENTY, workers=0) is None
+
+
+def test_repeatable_transforms() -> None:
+    assert is_repeatable(None)
+    assert is_repeatable(Compose([Resize(3), Compose([Resize(4)])]))
+    assert not is_repeatable(RandomHorizontalFlip())
+
+
+def test_teacher_features_are_computed_once_an_image() -> None:
+    seen = []
+
+    def compute(images: torch.Tensor) -> torch.Tensor:
+        seen.extend(images[:, 0, 0, 0].tolist())
+        return images * 3
+
+    cache = TeacherCache(compute)
+    images = torch.rand(4, 3, 5, 6)
+    first = cache(["a", "b", "a"], images[[0, 1, 0]])
+    second = cache(["c", "b"], images[[2, 1]])
+    assert len(cache) == 3
+    assert seen == images[:3, 0, 0, 0].tolist()
+    torch.testing.assert_close(first, images[[0, 1, 0]] * 3, rtol=2**-11, atol=0)
+    torch.testing.assert_close(second[1], first[1], rtol=0, atol=0)
+    assert second.dtype == torch.float32
+
+
+def test_teacher_features_are_found_under_autocast() -> None:
+    cache, images = TeacherCache(lambda images: images * 3), torch.rand(2, 3, 5, 6)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = cache(["a", "b"], images)
+    torch.testing.assert_close(found, images * 3, rtol=2**-11, atol=0)
+
+
+@torch.no_grad()
+def test_losses_with_known_teacher_features_equal_those_without() -> None:
+    torch.manual_seed(0)
+    model = SCDAEModel(channels=CHANNELS)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0
+    images, augmented, penalty = torch.rand(3, 1, 3, 256, 256)
+    plain = model.losses(images, augmented, penalty)
+    exact = model.losses(images, augmented, penalty, model.teacher_features(images))
+    cached = model.losses(images, augmented, penalty, TeacherCache(model.teacher_features)(["a"], images))
+    for name, value in plain.items():
+        torch.testing.assert_close(exact[name], value)
+        torch.testing.assert_close(cached[name], value, rtol=1e-3, atol=1e-6)
+
+
+class _Watch(Callback):
+    """Notes every step's loss, and how much the caches hold at the last one."""
+
+    def __init__(self) -> None:
+        self.losses: list[torch.Tensor] = []
+
+    def on_train_batch_end(self, trainer: object, pl_module: SCDAE, *_: object) -> None:
+        self.losses.append(trainer.callback_metrics["train_loss"].clone())
+        cache, dataset = pl_module._teacher_cache, trainer.datamodule.train_data
+        self.features = len(cache) if cache is not None else None
+        self.images = int(dataset._read.sum()) if isinstance(dataset, CachedImages) else None
+
+    def on_validation_end(self, trainer: object, pl_module: SCDAE) -> None:
+        dataset = trainer.datamodule.val_data
+        self.validation_images = int(dataset._read.sum()) if isinstance(dataset, CachedImages) else None
+        self.quantiles = pl_module.model.anomaly_map.upper.clone()
+
+
+@pytest.mark.slow
+def test_training_sees_the_same_with_and_without_caches(loco_root: Path, model_arguments: dict, tmp_path: Path) -> None:
+    watches = []
+    for gib in (0.0, 0.1):
+        seed_everything(3)
+        data = MVTecLOCO(root=loco_root, category="part", train_batch_size=1, num_workers=0)
+        watch = _Watch()
+        # With a learning rate of zero the losses tell nothing but what training has seen.
+        model = SCDAE(**model_arguments, cache_gib=gib, lr=0.0)
+        engine = Engine(
+            max_steps=8, default_root_dir=tmp_path, accelerator="cpu", callbacks=[watch], enable_progress_bar=False,
+        )  # fmt: skip
+        engine.fit(model, datamodule=data)
+        assert not isinstance(data.train_data, CachedImages)
+        assert not isinstance(data.val_data, CachedImages)
+        assert model._teacher_cache is None
+        watches.append(watch)
+    plain, cached = watches
+    assert (plain.features, plain.images, plain.validation_images) == (None, None, None)
+    assert (cached.features, cached.images) == (4, 4)
+    assert cached.validation_images == len(data.val_data) > 0
+    torch.testing.assert_close(cached.quantiles, plain.quantiles, rtol=0, atol=0)
+    torch.testing.assert_close(torch.stack(cached.losses), torch.stack(plain.losses), rtol=1e-3, atol=0)
