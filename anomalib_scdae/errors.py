@@ -17,3 +17,10 @@ def check_choice(name: str, value: Any, choices: Any) -> None:
     if value not in get_args(choices):
         msg = f"Unknown {name} {value!r}: choose one of {', '.join(get_args(choices))}."
         raise UserError(msg)
+
+
+def check_not_negative(name: str, value: float) -> None:
+    """Raise a :class:`UserError` unless the option ``name`` is a finite number from 0 on."""
+    if not 0 <= value < float("inf"):
+        msg = f"{name} must be a number from 0 on; it is {value}."
+        raise UserError(msg)

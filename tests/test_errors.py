@@ -117,5 +117,5 @@ def test_training_without_penalty_images() -> None:
     from anomalib_scdae.model.torch_model import SCDAEModel
 
     with pytest.raises(UserError) as error:
-        SCDAEModel(channels=4)(torch.rand(1, 3, 256, 256))
+        SCDAEModel(teacher_out_channels=4)(torch.rand(1, 3, 256, 256))
     assert "penalty" in _one_sentence(error)

@@ -86,8 +86,8 @@ def test_load_from_checkpoint_restores_everything(trained: tuple[Path, Path]) ->
     checkpoint, _ = trained
     model = SCDAE.load_from_checkpoint(checkpoint)
     assert [len(branch.context) for branch in model.model.branches] == [2, 0]
-    assert model.resolved_inputs["teacher"].endswith("teacher.safetensors")
-    assert len(model.resolved_inputs["teacher_sha256"]) == 64
+    assert model.inputs.resolved["teacher"].endswith("teacher.safetensors")
+    assert len(model.inputs.resolved["teacher_sha256"]) == 64
     saved = torch.load(checkpoint, weights_only=True)["state_dict"]
     assert set(saved) == set(model.state_dict())
     for name, value in model.state_dict().items():

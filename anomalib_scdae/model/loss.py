@@ -38,8 +38,7 @@ class SCDAELoss(nn.Module):
 
     def forward(
         self,
-        teacher: torch.Tensor,
-        student: torch.Tensor,
+        hard_distances: torch.Tensor,
         student_penalty: torch.Tensor,
         teacher_augmented: torch.Tensor,
         student_augmented: torch.Tensor,
@@ -48,11 +47,11 @@ class SCDAELoss(nn.Module):
     ) -> dict[str, torch.Tensor]:
         """Compute the named terms; their sum is the total loss of equation 19.
 
-        All arguments are features of shape ``(B, C, H, W)``.
+        All arguments but the first are features of shape ``(B, C, H, W)``.
 
         Args:
-            teacher: ``T`` of the clean images, normalised.
-            student: ``S'`` of the clean images.
+            hard_distances: The largest of ``(T - S')^2`` of each clean image, ``(B, n)`` with ``n`` from
+                :func:`hard_count`; :func:`~.fast.hard_distances.largest_distances` gives them.
             student_penalty: ``S'`` of the penalty images.
             teacher_augmented: ``T`` of the augmented images, normalised.
             student_augmented: ``S''`` of the augmented images.
@@ -63,23 +62,8 @@ class SCDAELoss(nn.Module):
             ``hard`` and ``penalty``; per branch ``ta_k`` (teacher-autoencoder), ``sa_k`` (student-autoencoder) and, if
             it has a weight, ``cosine_k``, already weighted. Scalars.
         """
-        with torch.autocast(teacher.device.type, enabled=False):
-            return {
-                "hard": hard_loss(teacher, student),
-                "penalty": penalty_loss(student_penalty),
-                **self.autoencoder_terms(teacher_augmented, student_augmented, outputs, fused),
-            }
-
-    def autoencoder_terms(
-        self,
-        teacher_augmented: torch.Tensor,
-        student_augmented: torch.Tensor,
-        outputs: Sequence[torch.Tensor],
-        fused: Sequence[torch.Tensor],
-    ) -> dict[str, torch.Tensor]:
-        """Compute the terms of the branches alone; the arguments are those of :meth:`forward`."""
-        terms = {}
         with torch.autocast(teacher_augmented.device.type, enabled=False):
+            terms = {"hard": hard_distances.float().mean(), "penalty": student_penalty.float().square().mean()}
             for k, (output, fused_output) in enumerate(zip(outputs, fused, strict=True), start=1):
                 terms[f"ta_{k}"] = F.mse_loss(output.float(), teacher_augmented.float())
                 terms[f"sa_{k}"] = F.mse_loss(fused_output.float(), student_augmented.float())
@@ -89,25 +73,12 @@ class SCDAELoss(nn.Module):
         return terms
 
 
-def hard_loss(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
-    """Mean of the largest 0.1 % of the squared distances of each image, averaged over the images (section 1.5, 1).
-
-    As in EfficientAD the quantile is taken over all ``C H W`` elements of an image.
-    """
-    distances = (teacher.float() - student.float()).square().flatten(1)
-    return distances.topk(hard_count(distances.shape[1]), dim=1, sorted=False).values.mean()
-
-
-def penalty_loss(student: torch.Tensor) -> torch.Tensor:
-    """Mean of the squared features of natural images (equation 12)."""
-    return student.float().square().mean()
-
-
 def hard_count(elements: int) -> int:
-    """Return how many of an image's ``elements`` distances lie at or above their interpolated 0.999 quantile.
+    """Return how many of an image's ``C H W`` distances lie at or above their interpolated 0.999 quantile.
 
-    This is the number that EfficientAD keeps, found without sorting: the quantile lies at rank ``0.999 (n - 1)``, and
-    the rank is rounded as ``torch.quantile`` rounds it, in float32.
+    The hard loss is the mean of these (section 1.5, 1); as in EfficientAD the quantile is taken over all elements. The
+    number is found without sorting: the quantile lies at rank ``0.999 (n - 1)``, and the rank is rounded as
+    ``torch.quantile`` rounds it, in float32.
     """
     rank = _float32(_float32(HARD_QUANTILE) * _float32(elements - 1))
     return elements - math.ceil(rank)

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """SCDAE's networks wired together (paper, section 1.1)."""
 
+import inspect
 import itertools
-from collections.abc import Callable, Sequence
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,14 +16,19 @@ from anomalib_scdae.errors import UserError, check_choice
 from anomalib_scdae.model.aggregation import Aggregation
 from anomalib_scdae.model.anomaly_map import AnomalyMapMerger
 from anomalib_scdae.model.augmentation import augment
+from anomalib_scdae.model.context_score import ContextScore, cell_means
 from anomalib_scdae.model.crm import ChannelReunionModule, CRMGate
+from anomalib_scdae.model.distances import DistanceModel, Distances
 from anomalib_scdae.model.fast.folding import FoldedSCDAE
 from anomalib_scdae.model.fast.hard_distances import largest_distances
 from anomalib_scdae.model.image_size import check_image_size
-from anomalib_scdae.model.loss import CosineScale, SCDAELoss, hard_count, penalty_loss
+from anomalib_scdae.model.loss import CosineScale, SCDAELoss, hard_count
 from anomalib_scdae.model.networks import Branch, ModelSize, Student, patch_description_network
 from anomalib_scdae.model.sfm import FusionGate, SelectiveFusionModule
 from anomalib_scdae.model.srm import SpatialReunionModule
+
+#: What an argument stood for before it existed.
+ABSENT_BEFORE = {"context_weight": 0.0}
 
 
 class GlobalFeatures(NamedTuple):
@@ -30,7 +38,7 @@ class GlobalFeatures(NamedTuple):
     fused: list[torch.Tensor]
 
 
-class SCDAEModel(nn.Module):
+class SCDAEModel(DistanceModel):
     """Teacher, student, parallel autoencoders with global context, their fusion, the loss and the map merger.
 
     In training mode, :meth:`forward` returns the loss terms; in evaluation mode, scores and anomaly maps.
@@ -43,48 +51,52 @@ class SCDAEModel(nn.Module):
         cosine_weight: ``lambda`` of equation 17; 0 leaves the cosine term out.
         cosine_scale: What the cosine term is weighed against; see :class:`~anomalib_scdae.model.loss.SCDAELoss`.
         model_size: Size of the PDN of teacher and student; the paper does not state it.
-        channels: Feature channels ``C``.
+        teacher_out_channels: Feature channels ``C``.
         padding: Whether the PDN and the decoder pad their convolutions.
         pad_maps: Whether to frame the maps with zeros where an unpadded PDN has lost its border.
         local_weight: Weight of the local map in the anomaly map; the global ones share the rest.
-        pool_size: ``r`` of equations 1 and 2.
         aggregation: How SRM and CRM sum over the positions (equations 6 and 9).
         crm_gate: How CRM's ratings act on its input.
         fusion_gate: How SFM's weights act on the branches.
         identity_init: Start SRM, CRM and SFM as the identity (where their gates allow it), so that training starts
             from EfficientAD.
+        context_weight: Weight of the context score in the image's score, see
+            :class:`~anomalib_scdae.model.context_score.ContextScore`; 0 leaves it out, as the paper does.
     """
 
     def __init__(
         self,
-        branches: Sequence[Sequence[str]] = (("srm",), ("crm",)),
+        branches: list[list[str]] = [["srm"], ["crm"]],  # noqa: B006 - never changed; a tuple would not print as YAML
         fusion: bool = True,
         cosine_weight: float = 0.5,
         cosine_scale: CosineScale = "norm",
         model_size: ModelSize = "small",
-        channels: int = 384,
+        teacher_out_channels: int = 384,
         padding: bool = False,
         pad_maps: bool = True,
         local_weight: float = 0.5,
-        pool_size: int = 4,
         aggregation: Aggregation = "mean",
         crm_gate: CRMGate = "rescaled",
         fusion_gate: FusionGate = "rescaled",
         identity_init: bool = True,
+        context_weight: float = 1.0,
     ) -> None:
         super().__init__()
+        #: Every argument by name, for checkpoints.
+        self.options = {name: value for name, value in locals().items() if name in _defaults()}
+        channels = teacher_out_channels
         _check_branches(branches)
         check_choice("cosine_scale", cosine_scale, CosineScale)
         check_choice("aggregation", aggregation, Aggregation)
         check_choice("crm_gate", crm_gate, CRMGate)
         check_choice("fusion_gate", fusion_gate, FusionGate)
-        self.channels = channels
+        self.model_size, self.channels = model_size, channels
         self.teacher = patch_description_network(model_size, channels, padding).requires_grad_(requires_grad=False)
         self.student = Student(model_size, channels, padding)
 
         def module(name: str) -> nn.Module:
             if name == "srm":
-                return SpatialReunionModule(channels, pool_size, aggregation, identity_init)
+                return SpatialReunionModule(channels, aggregation=aggregation, identity_init=identity_init)
             return ChannelReunionModule(channels, aggregation=aggregation, gate=crm_gate, identity_init=identity_init)
 
         self.branches = nn.ModuleList(Branch(channels, [module(n) for n in names], padding) for names in branches)
@@ -95,19 +107,29 @@ class SCDAEModel(nn.Module):
         )
         self.loss = SCDAELoss(cosine_weight, cosine_scale)
         self.anomaly_map = AnomalyMapMerger(len(branches), pad_maps, local_weight)
+        self.context_score = ContextScore(channels, context_weight) if context_weight else None
         self.teacher_mean: torch.Tensor
         self.teacher_std: torch.Tensor
         #: The folded model and the state it belongs to; in a tuple, so that it is no part of this module.
         self._folded: tuple[tuple[tuple[int, int, int], ...], FoldedSCDAE] | None = None
+        self._compiled: Callable[..., dict[str, torch.Tensor]] | None = None
         self.register_buffer("teacher_mean", torch.zeros(1, channels, 1, 1))
         self.register_buffer("teacher_std", torch.ones(1, channels, 1, 1))
+
+    @classmethod
+    def options_of_checkpoint(cls, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those of a checkpoint's hyper-parameters that are arguments of this class.
+
+        A checkpoint from before an argument existed was made without what it stands for.
+        """
+        known = {name: value for name, value in saved.items() if name in _defaults()}
+        return {**ABSENT_BEFORE, **known} if known else {}
 
     def forward(
         self,
         images: torch.Tensor,
         penalty_images: torch.Tensor | None = None,
         teacher: torch.Tensor | None = None,
-        losses: Callable[..., dict[str, torch.Tensor]] | None = None,
     ) -> dict[str, torch.Tensor] | InferenceBatch:
         """Compute the loss terms (training mode) or the predictions (evaluation mode).
 
@@ -115,7 +137,6 @@ class SCDAEModel(nn.Module):
             images: RGB images in [0, 1], ``(B, 3, H, W)``, not normalised: the networks do that.
             penalty_images: Natural images ``(B', 3, H, W)`` for equation 12; only read in training mode.
             teacher: What :meth:`teacher_features` gives for ``images``, if known; only read in training mode.
-            losses: A compiled form of :meth:`losses` to use in its place.
         """
         check_image_size(images.shape[-2:])
         if self.training:
@@ -123,9 +144,24 @@ class SCDAEModel(nn.Module):
             if penalty_images is None:
                 msg = "Training needs penalty images: pass penalty_images, of the same size as the images."
                 raise UserError(msg)
-            return (losses or self.losses)(images, augment(images), penalty_images, teacher)
-        anomaly_map = self.anomaly_map(self.raw_maps(images), images.shape[-2:])
-        return InferenceBatch(pred_score=anomaly_map.amax(dim=(-2, -1)), anomaly_map=anomaly_map)
+            return (self._compiled or self.losses)(images, augment(images), penalty_images, teacher)
+        return self.prediction(self.distances(images), images.shape[-2:])
+
+    @torch.no_grad()
+    def calibrate(self, normal: Sequence[tuple[Distances, tuple[int, int]]], seen: bool = False) -> None:
+        """Take from normal images what maps are normalised with, and what the context score is measured against.
+
+        Args:
+            normal: Distances of normal images, with their image size.
+            seen: Whether these are training images.
+        """
+        self.anomaly_map.fit([(distances.maps, image_size) for distances, image_size in normal])
+        if self.context_score is None:
+            return
+        device = self.teacher_mean.device
+        scores = [self.anomaly_map(d.maps.to(device), size).amax(dim=(-2, -1)).flatten().cpu() for d, size in normal]
+        context = [d.context.flatten().cpu() for d, _ in normal if d.context is not None]
+        self.context_score.standardise(torch.cat(scores), torch.cat(context), seen)
 
     def losses(
         self,
@@ -154,13 +190,26 @@ class SCDAEModel(nn.Module):
         clean, of_augmented, penalty = trunk.split([count, count, len(penalty_images)])
         teacher_half, autoencoder_half = self.student.halves()
         features = self.global_features(augmented)
-        return {
-            "hard": largest_distances(clean, *teacher_half, teacher, hard_count(teacher[0].numel())).mean(),
-            "penalty": penalty_loss(teacher_half(penalty)),
-            **self.loss.autoencoder_terms(
-                teacher_augmented, autoencoder_half(of_augmented), features.outputs, features.fused
-            ),
-        }
+        return self.loss(
+            largest_distances(clean, *teacher_half, teacher, hard_count(teacher[0].numel())),
+            teacher_half(penalty),
+            teacher_augmented,
+            autoencoder_half(of_augmented),
+            features.outputs,
+            features.fused,
+        )
+
+    def compile_losses(self) -> None:
+        """Compile :meth:`losses`, without graph breaks, for the training steps that follow.
+
+        Raises:
+            UserError: If a compiler is needed and none is installed.
+        """
+        on_cpu = next(self.parameters()).device.type == "cpu"
+        if on_cpu and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++", "cl"))):
+            msg = "compile=True needs a C++ compiler on a CPU, and none is found: install g++, or leave compile off."
+            raise UserError(msg)
+        self._compiled = torch.compile(self.losses, fullgraph=True, dynamic=False)
 
     @torch.no_grad()
     def teacher_features(self, images: torch.Tensor) -> torch.Tensor:
@@ -172,15 +221,15 @@ class SCDAEModel(nn.Module):
         outputs = [branch(images) for branch in self.branches]
         return GlobalFeatures(outputs, self.fusion(outputs) if self.fusion is not None else outputs)
 
-    def raw_maps(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the mean squared distances, ``(B, M, h, w)`` in float32: the local map, then one per branch.
+    def distances(self, images: torch.Tensor) -> Distances:
+        """Return how far images ``(B, 3, H, W)`` are from normal, before anything is normalised.
 
         Equation 11 for the local map ``(T - S')^2``; ``(Y_k - S'')^2`` for the global ones. In evaluation mode and
         without gradients, the folded model computes them.
         """
         if self.training or torch.is_grad_enabled():
-            return self.plain_raw_maps(images)
-        return self.folded().raw_maps(images)
+            return self.plain_distances(images)
+        return self.folded().distances(images)
 
     def folded(self) -> FoldedSCDAE:
         """Return the model for inference that belongs to the present weights; made anew only when they change."""
@@ -192,21 +241,38 @@ class SCDAEModel(nn.Module):
         return self._folded[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the folded model out of copies and files."""
-        return {**self.__dict__, "_folded": None}
+        """Leave what is made from the weights out of copies and files."""
+        return {**self.__dict__, "_folded": None, "_compiled": None}
 
-    def plain_raw_maps(self, images: torch.Tensor) -> torch.Tensor:
-        """Compute :meth:`raw_maps` as the equations have it."""
+    def plain_distances(self, images: torch.Tensor) -> Distances:
+        """Compute :meth:`distances` as the equations have it."""
         student_local, student_global = self.student(images)
-        pairs = [(self.teacher_features(images), student_local)]
+        teacher = self.teacher_features(images)
+        pairs = [(teacher, student_local)]
         pairs += [(fused, student_global) for fused in self.global_features(images).fused]
-        return torch.cat([(a.float() - b.float()).square().mean(dim=1, keepdim=True) for a, b in pairs], dim=1)
+        maps = torch.cat([(a.float() - b.float()).square().mean(dim=1, keepdim=True) for a, b in pairs], dim=1)
+        context = None if self.context_score is None else self.context_score(cell_means(teacher))
+        return Distances(maps, context)
 
     @torch.no_grad()
     def maps(self, images: torch.Tensor) -> torch.Tensor:
         """Return every branch's map, normalised and enlarged, ``(B, M, H, W)``: the local map, then one per branch."""
         check_image_size(images.shape[-2:])
-        return self.anomaly_map.separate(self.raw_maps(images), images.shape[-2:])
+        return self.anomaly_map.separate(self.distances(images).maps, images.shape[-2:])
+
+    @torch.no_grad()
+    def context_map(self, images: torch.Tensor) -> torch.Tensor | None:
+        """Return what each position adds to the context score's distance, enlarged, ``(B, 1, H, W)``, if any."""
+        if self.context_score is None or not self.context_score.is_fitted:
+            return None
+        picture = self.context_score.picture(self.teacher_features(images))
+        return self.anomaly_map.enlarge(self.anomaly_map.pad(picture), images.shape[-2:])
+
+
+def _defaults() -> dict[str, Any]:
+    """Return the arguments of :class:`SCDAEModel` with their defaults."""
+    parameters = inspect.signature(SCDAEModel.__init__).parameters
+    return {name: parameter.default for name, parameter in parameters.items() if name != "self"}
 
 
 def _check_branches(branches: Sequence[Sequence[str]]) -> None:

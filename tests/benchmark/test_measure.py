@@ -85,7 +85,7 @@ def test_macs_of_a_convolution_and_its_gradients() -> None:
 
 
 def test_what_is_done_once_is_not_counted() -> None:
-    model = SCDAEModel(channels=8)
+    model = SCDAEModel(teacher_out_channels=8)
     images = torch.rand(1, 3, 256, 256)
     first = inference_macs(model, images)  # folds the weights
     assert inference_macs(model, images) == first

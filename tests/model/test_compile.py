@@ -5,13 +5,12 @@ import pytest
 import torch
 
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.model.lightning_model import _compiled
 from anomalib_scdae.model.torch_model import SCDAEModel
 
 
 def test_compiled_losses_and_gradients_equal_plain_ones() -> None:
     torch.manual_seed(0)
-    model = SCDAEModel(channels=4, identity_init=False)
+    model = SCDAEModel(teacher_out_channels=4, identity_init=False)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0
@@ -31,4 +30,4 @@ def test_compiled_losses_and_gradients_equal_plain_ones() -> None:
 def test_without_a_compiler_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
     with pytest.raises(UserError, match="needs a C\\+\\+ compiler"):
-        _compiled(torch.nn.Identity(), torch.device("cpu"))
+        SCDAEModel(teacher_out_channels=4).compile_losses()

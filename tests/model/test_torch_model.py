@@ -15,7 +15,12 @@ def efficient_ad_pair(
     """SCDAE as experiment 1, and EfficientAd with the same weights, statistics and quantiles."""
     torch.manual_seed(0)
     ours = SCDAEModel(
-        branches=[[]], cosine_weight=0, model_size=size, channels=channels, padding=padding, pad_maps=pad_maps
+        branches=[[]],
+        cosine_weight=0,
+        model_size=size,
+        teacher_out_channels=channels,
+        padding=padding,
+        pad_maps=pad_maps,
     )
     theirs = EfficientAdModel(channels, EfficientAdModelSize(size), padding=padding, pad_maps=pad_maps)
     theirs.teacher.load_state_dict(ours.teacher.state_dict())
@@ -84,7 +89,7 @@ def test_maps_and_scores_equal_efficient_ad(
 
 def test_combined_map_is_the_weighted_sum_of_the_separate_ones() -> None:
     torch.manual_seed(0)
-    model = SCDAEModel(channels=CHANNELS).eval()
+    model = SCDAEModel(teacher_out_channels=CHANNELS).eval()
     model.anomaly_map.lower.copy_(torch.tensor([0.1, 0.2, 0.3]))
     model.anomaly_map.upper.copy_(torch.tensor([0.4, 0.9, 0.7]))
     images = torch.rand(2, 3, 256, 256)
@@ -95,7 +100,7 @@ def test_combined_map_is_the_weighted_sum_of_the_separate_ones() -> None:
 
 def test_a_batch_has_the_mean_of_its_images_gradients() -> None:
     torch.manual_seed(0)
-    model = SCDAEModel(channels=CHANNELS, identity_init=False)
+    model = SCDAEModel(teacher_out_channels=CHANNELS, identity_init=False)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0
@@ -113,7 +118,7 @@ def test_a_batch_has_the_mean_of_its_images_gradients() -> None:
 
 def test_every_trainable_parameter_gets_a_gradient() -> None:
     torch.manual_seed(0)
-    model = SCDAEModel(channels=CHANNELS, identity_init=False)
+    model = SCDAEModel(teacher_out_channels=CHANNELS, identity_init=False)
     sum(model(*torch.rand(2, 2, 3, 256, 256)).values()).backward()
     without = [name for name, p in model.named_parameters() if p.requires_grad and not (p.grad != 0).any()]
     assert without == []
@@ -140,7 +145,7 @@ ABLATIONS = {
 def test_every_ablation_is_a_configuration(experiment: int | str) -> None:
     branches, fusion, cosine_weight = ABLATIONS[experiment]
     torch.manual_seed(0)
-    model = SCDAEModel(branches=branches, fusion=fusion, cosine_weight=cosine_weight, channels=CHANNELS)
+    model = SCDAEModel(branches=branches, fusion=fusion, cosine_weight=cosine_weight, teacher_out_channels=CHANNELS)
     terms = model(*torch.rand(2, 1, 3, 256, 256))
     expected = {"hard", "penalty"}
     for k in range(1, len(branches) + 1):
@@ -153,7 +158,7 @@ def test_every_ablation_is_a_configuration(experiment: int | str) -> None:
 
 def test_started_as_the_identity_the_modules_leave_efficient_ad_unchanged() -> None:
     torch.manual_seed(0)
-    model = SCDAEModel(channels=CHANNELS).eval()
+    model = SCDAEModel(teacher_out_channels=CHANNELS).eval()
     images = torch.rand(1, 3, 256, 256)
     with torch.no_grad():
         plain = [branch.autoencoder(images, images.shape[-2:]) for branch in model.branches]
@@ -166,7 +171,7 @@ def test_started_as_the_identity_the_modules_leave_efficient_ad_unchanged() -> N
 @pytest.mark.parametrize("size", [(256, 512), (257, 300), (480, 480), (912, 256)])
 def test_any_size_trains_and_predicts(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    model = SCDAEModel(channels=4)
+    model = SCDAEModel(teacher_out_channels=4)
     assert all(torch.isfinite(term) for term in model(*torch.rand(2, 1, 3, *size)).values())
     with torch.no_grad():
         assert model.eval()(torch.rand(1, 3, *size)).anomaly_map.shape == (1, 1, *size)
@@ -174,7 +179,7 @@ def test_any_size_trains_and_predicts(size: tuple[int, int]) -> None:
 
 def test_too_small_an_image_is_told_in_one_sentence() -> None:
     with pytest.raises(ValueError, match=r"255 x 300 is too small.*image_size"):
-        SCDAEModel(channels=4).eval()(torch.rand(1, 3, 255, 300))
+        SCDAEModel(teacher_out_channels=4).eval()(torch.rand(1, 3, 255, 300))
 
 
 @pytest.mark.parametrize(
@@ -187,13 +192,13 @@ def test_too_small_an_image_is_told_in_one_sentence() -> None:
 )
 def test_wrong_branches_are_told_in_one_sentence(branches: list, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        SCDAEModel(branches=branches, channels=4)
+        SCDAEModel(branches=branches, teacher_out_channels=4)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_mixed_precision_stays_finite_and_close(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    model = SCDAEModel(channels=CHANNELS, aggregation="sum", identity_init=False)
+    model = SCDAEModel(teacher_out_channels=CHANNELS, aggregation="sum", identity_init=False)
     images, augmented, penalty = torch.rand(3, 1, 3, 256, 256)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):

@@ -4,9 +4,12 @@
 from typing import Any
 
 import torch
+from anomalib.data.transforms.utils import extract_transforms_by_type
 from anomalib.pre_processing import PreProcessor
 from torch import nn
 from torchvision.transforms.v2 import Compose, Resize, Transform
+
+from anomalib_scdae.errors import UserError
 
 
 class ExactPreProcessor(PreProcessor):
@@ -32,6 +35,26 @@ class ExactPreProcessor(PreProcessor):
             self.export_transform.transforms = [_exportable(part) for part in self.export_transform.transforms]
         elif self.export_transform is not None:
             self.export_transform = _exportable(self.export_transform)
+
+
+def exact(pre_processor: PreProcessor | bool) -> PreProcessor | bool:
+    """Return Anomalib's own pre-processor as an :class:`ExactPreProcessor`; anything else as it is.
+
+    Raises:
+        UserError: If its transform resizes to one side, keeping the aspect, which no exported model can do for
+            images of every size.
+    """
+    if not isinstance(pre_processor, PreProcessor) or pre_processor.transform is None:
+        return pre_processor
+    for resize in extract_transforms_by_type(pre_processor.transform, Resize):
+        sides = resize.size
+        if not isinstance(sides, list | tuple) or len(sides) != 2:
+            msg = (
+                f"The pre-processor resizes images to {sides} and keeps their aspect, so that an exported model would "
+                "see others than training does: give Resize height and width, e.g. Resize((256, 256))."
+            )
+            raise UserError(msg)
+    return ExactPreProcessor(pre_processor.transform) if type(pre_processor) is PreProcessor else pre_processor
 
 
 class AntialiasedResize(nn.Module):

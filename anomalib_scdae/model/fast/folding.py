@@ -9,6 +9,8 @@ What training needs apart, inference may put together, since between these steps
   to C channels, for less than half of the work. Only the outermost pixels differ, since SRM pads the decoder's output
   with zeros; they are computed as before.
 - CRM's two 1 x 1 convolutions become one, and one with the decoder's last: 64 channels instead of C are read.
+- The context score reads averages of the teacher's features, which follow from averages of what its last convolution
+  sees.
 - SRM, CRM and SFM end in a factor and a term per channel, of which one pass over the features makes the difference; its
   mean square is the square of its length, which takes another pass and no third.
 
@@ -16,19 +18,21 @@ Nothing here is trained or saved: a :class:`FoldedSCDAE` is made from the weight
 """
 
 import copy
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from anomalib.data import InferenceBatch
 from torch import nn
 from torch.nn import functional as F
 
+from anomalib_scdae.model.context_score import window_means
 from anomalib_scdae.model.crm import ChannelReunionModule
+from anomalib_scdae.model.distances import DistanceModel, Distances
 from anomalib_scdae.model.networks import Branch, pdn_convolutions
 from anomalib_scdae.model.srm import SpatialReunionModule
 
-if TYPE_CHECKING:
-    from anomalib_scdae.model.torch_model import SCDAEModel
+#: An SCDAEModel; its class stands above this module.
+Foldable = Any
 
 
 class Affine(NamedTuple):
@@ -95,16 +99,41 @@ class FoldedBranch(nn.Module):
         return output
 
 
-class FoldedSCDAE(nn.Module):
+class AveragedConvolution(nn.Module):
+    """A convolution's output, normalised and averaged over each cell of the image, without computing the output.
+
+    Averaging is linear: what the convolution makes of the averaged windows is the average of what it makes of each.
+
+    Args:
+        convolution: Without padding and with stride 1.
+        mean: Mean of each channel of its output, ``(C,)``.
+        std: Deviation of each channel, ``(C,)``.
+    """
+
+    def __init__(self, convolution: nn.Conv2d, mean: torch.Tensor, std: torch.Tensor) -> None:
+        super().__init__()
+        assert convolution.bias is not None  # noqa: S101 - for the type checker
+        self.kernel = convolution.weight.shape[-1]
+        self.filters = nn.Parameter(convolution.weight.detach().flatten(1) / std[:, None], requires_grad=False)
+        self.bias = nn.Parameter((convolution.bias.detach() - mean) / std, requires_grad=False)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map the convolution's input ``(B, D, H, W)`` to what :func:`cell_means` makes of its output."""
+        seen = window_means(features, self.kernel).permute(0, 2, 4, 1, 3, 5).flatten(3)
+        return F.linear(seen, self.filters, self.bias).permute(0, 3, 1, 2).flatten(1)
+
+
+class FoldedSCDAE(DistanceModel):
     """The anomaly map of an SCDAE and nothing else; see the module's text.
 
     Args:
-        model: An :class:`~anomalib_scdae.model.torch_model.SCDAEModel`, which is left as it is.
+        model: An SCDAEModel, which is left as it is.
     """
 
-    def __init__(self, model: "SCDAEModel") -> None:
+    def __init__(self, model: Foldable) -> None:
         super().__init__()
-        model = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
+        model = copy.deepcopy(model)
+        model.eval().requires_grad_(requires_grad=False)
         *_, last = pdn_convolutions(model.teacher)
         channels = model.channels
         student, teacher = getattr(model.student.network, last), getattr(model.teacher, last)
@@ -121,20 +150,21 @@ class FoldedSCDAE(nn.Module):
             if isinstance(module, ChannelReunionModule):
                 module.weight_convs = nn.Sequential(compose(*cast("list[nn.Conv2d]", list(module.weight_convs))))
         self.branches = nn.ModuleList(FoldedBranch(cast("Branch", branch)) for branch in model.branches)
-        self.fusion, self.anomaly_map = model.fusion, model.anomaly_map
+        self.fusion, self.anomaly_map, self.context_score = model.fusion, model.anomaly_map, model.context_score
+        self.teacher_averages = AveragedConvolution(teacher, model.teacher_mean.flatten(), std)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: torch.Tensor) -> InferenceBatch:
         """Compute score and anomaly map of RGB images in [0, 1], ``(B, 3, H, W)``."""
-        anomaly_map = self.anomaly_map(self.raw_maps(images), images.shape[-2:])
-        return InferenceBatch(pred_score=anomaly_map.amax(dim=(-2, -1)), anomaly_map=anomaly_map)
+        return self.prediction(self.distances(images), images.shape[-2:])
 
-    def raw_maps(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the mean squared distances ``(B, M, h, w)`` in float32: the local map, then one per branch."""
+    def distances(self, images: torch.Tensor) -> Distances:
+        """Return how far images ``(B, 3, H, W)`` are from normal; the maps are those of the plain model."""
         if not torch.compiler.is_compiling():
             images = images.contiguous(memory_format=torch.channels_last)
         described = self.student_trunk(images)
-        local = self.local_difference(torch.cat([self.teacher_trunk(images), described], dim=1))
+        teacher = self.teacher_trunk(images)
+        local = self.local_difference(torch.cat([teacher, described], dim=1))
         minus_student = self.minus_student_global(described).float()
         outputs = [branch(images) for branch in self.branches]
         if self.fusion is not None:
@@ -142,7 +172,8 @@ class FoldedSCDAE(nn.Module):
             outputs = [output.times(weight) for weight, output in zip(weights, outputs, strict=True)]
         differences = [local.float(), *(output.value(plus=minus_student) for output in outputs)]
         lengths = torch.cat([torch.linalg.vector_norm(d, dim=1, keepdim=True) for d in differences], dim=1)
-        return lengths.square() / local.shape[1]
+        context = None if self.context_score is None else self.context_score(self.teacher_averages(teacher))
+        return Distances(lengths.square() / local.shape[1], context)
 
 
 def without(module: nn.Module, name: str) -> nn.Module:

@@ -9,34 +9,31 @@ needs.
 
 import copy
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
-from anomalib.data import AnomalibDataset, Batch
+from anomalib.data import Batch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch.utils.data import DataLoader, Subset
 from torchmetrics import Metric
 
-from anomalib_scdae.errors import UserError
-
-if TYPE_CHECKING:
-    from anomalib_scdae.model.lightning_model import SCDAE
+from anomalib_scdae.model.distances import Distances
+from anomalib_scdae.model.training.training_set import images_of, training_dataset
 
 #: How many normal training images stand in where there is no normal validation image.
 MAX_STAND_INS = 100
 
 
-def images_of(batch: Batch) -> torch.Tensor:
-    """Return the images ``(B, 3, H, W)``, which every loaded batch has, though its type does not say so."""
-    return cast("torch.Tensor", batch.image)
+#: An SCDAE; its type stands above this module.
+SCDAEModule = Any
 
 
-class Record(NamedTuple):
-    """What a validation batch leaves behind: its raw maps on the CPU, and the batch without its images."""
+class ValidationRecord(NamedTuple):
+    """What a validation batch leaves behind: its distances on the CPU, and the batch without its images."""
 
-    maps: torch.Tensor  # (B, M, h, w), float32
+    distances: Distances
     batch: Batch
 
     @property
@@ -45,13 +42,14 @@ class Record(NamedTuple):
         height, width = images_of(self.batch).shape[-2:]
         return height, width
 
-    def normal(self) -> tuple[torch.Tensor, tuple[int, int]]:
-        """Return the maps of the normal images, and the image size."""
+    def normal(self) -> tuple[Distances, tuple[int, int]]:
+        """Return the distances of the normal images, and the image size."""
         labels = self.batch.gt_label
-        return (self.maps if labels is None else self.maps[labels == 0]), self.image_size
+        chosen = slice(None) if labels is None else labels.flatten() == 0
+        return self.distances.of_images(chosen), self.image_size
 
     @classmethod
-    def of(cls, batch: Batch, maps: torch.Tensor) -> "Record":
+    def of(cls, batch: Batch, distances: Distances) -> "ValidationRecord":
         """Keep what is needed of ``batch``; its images are replaced by zeros that take no memory."""
         light = copy.copy(batch)
         light.image = torch.zeros(1).expand(images_of(batch).shape)
@@ -59,7 +57,7 @@ class Record(NamedTuple):
             value = getattr(light, field, None)
             if value is not None:
                 setattr(light, field, value.cpu() if field.startswith("gt") else None)
-        return cls(maps.detach().float().cpu(), light)
+        return cls(distances.detached("cpu"), light)
 
 
 class Calibration(Callback):
@@ -71,7 +69,7 @@ class Calibration(Callback):
     """
 
     def __init__(self) -> None:
-        self._records: list[Record] = []
+        self._records: list[ValidationRecord] = []
         self.step: int | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -79,16 +77,24 @@ class Calibration(Callback):
         del trainer, pl_module
         self.step = None
 
-    def add(self, batch: Batch, maps: torch.Tensor) -> None:
-        """Keep a validation batch's raw maps ``(B, M, h, w)`` until the pass is over."""
-        self._records.append(Record.of(batch, maps))
+    def add(self, batch: Batch, distances: Distances) -> Any:
+        """Keep a validation batch's distances until the pass is over.
+
+        Returns:
+            The batch with zeros for score and map. Anomalib's callbacks see it before the quantiles of these weights
+            are known; they are fed anew when the pass is over: the one place where that order is worked around.
+        """
+        self._records.append(ValidationRecord.of(batch, distances))
+        count, _, *size = images_of(batch).shape
+        zero = torch.zeros((), device=distances.maps.device)
+        return batch.update(pred_score=zero.expand(count), anomaly_map=zero.expand(count, 1, *size))
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget an earlier pass."""
         del trainer, pl_module
         self._records = []
 
-    def on_validation_epoch_end(self, trainer: Trainer, pl_module: "SCDAE") -> None:  # type: ignore[override]
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Calibrate with the maps of the pass that ends."""
         if trainer.sanity_checking:
             return
@@ -96,11 +102,11 @@ class Calibration(Callback):
         records = self._records if trainer.world_size == 1 else self._validation_records(trainer, pl_module)
         self._calibrate(trainer, pl_module, records)
 
-    def on_train_end(self, trainer: Trainer, pl_module: "SCDAE") -> None:  # type: ignore[override]
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Calibrate the final weights, if no validation and no checkpoint has done so."""
         self.ensure(trainer, pl_module)
 
-    def ensure(self, trainer: Trainer, pl_module: "SCDAE") -> None:
+    def ensure(self, trainer: Trainer, pl_module: SCDAEModule) -> None:
         """Calibrate by a pass of our own, unless the statistics belong to the present weights already."""
         if self.step == trainer.global_step:
             return
@@ -109,16 +115,17 @@ class Calibration(Callback):
         if pl_module.post_processor is not None:
             pl_module.post_processor.on_validation_epoch_end(trainer, pl_module)
 
-    def _calibrate(self, trainer: Trainer, pl_module: "SCDAE", records: list[Record]) -> None:
-        if not any(len(record.normal()[0]) for record in records):
+    def _calibrate(self, trainer: Trainer, pl_module: SCDAEModule, records: list[ValidationRecord]) -> None:
+        seen = not any(len(record.normal()[0].maps) for record in records)
+        if seen:
             records = [*records, *self._stand_ins(trainer, pl_module)]
-        pl_module.model.anomaly_map.fit([record.normal() for record in records])
+        pl_module.model.calibrate([record.normal() for record in records], seen)
         self._feed(trainer, pl_module, records)
         self._records = []
         self.step = trainer.global_step
 
     @staticmethod
-    def _feed(trainer: Trainer, pl_module: "SCDAE", records: list[Record]) -> None:
+    def _feed(trainer: Trainer, pl_module: SCDAEModule, records: list[ValidationRecord]) -> None:
         """Show the final maps to the post-processor, and to validation metrics in place of the provisional ones."""
         post_processor, evaluator = pl_module.post_processor, pl_module.evaluator
         consumers = [consumer for consumer in (post_processor, evaluator) if consumer is not None]
@@ -127,13 +134,13 @@ class Calibration(Callback):
             if isinstance(metric, Metric):
                 metric.reset()
         for index, record in enumerate(records):
-            anomaly_map = pl_module.model.anomaly_map(record.maps.to(pl_module.device), record.image_size)
+            prediction = pl_module.model.prediction(record.distances.detached(pl_module.device), record.image_size)
             batch = trainer.strategy.batch_to_device(copy.copy(record.batch))
-            batch.update(pred_score=anomaly_map.amax(dim=(-2, -1)), anomaly_map=anomaly_map)
+            batch.update(pred_score=prediction.pred_score, anomaly_map=prediction.anomaly_map)
             for consumer in consumers:
                 consumer.on_validation_batch_end(trainer, pl_module, batch, batch, index)
 
-    def _validation_records(self, trainer: Trainer, pl_module: "SCDAE") -> list[Record]:
+    def _validation_records(self, trainer: Trainer, pl_module: SCDAEModule) -> list[ValidationRecord]:
         """Run the model over the whole validation set, in this process."""
         datamodule = getattr(trainer, "datamodule", None)
         if datamodule is not None:
@@ -143,7 +150,7 @@ class Calibration(Callback):
         return list(_read(trainer, pl_module, loader)) if loader is not None else []
 
     @staticmethod
-    def _stand_ins(trainer: Trainer, pl_module: "SCDAE") -> list[Record]:
+    def _stand_ins(trainer: Trainer, pl_module: SCDAEModule) -> list[ValidationRecord]:
         """Read normal training images, evenly spread over the training set."""
         dataset = training_dataset(trainer)
         indices = range(0, len(dataset), max(1, -(-len(dataset) // MAX_STAND_INS)))
@@ -156,7 +163,7 @@ class Calibration(Callback):
 
 
 @torch.no_grad()
-def _read(trainer: Trainer, pl_module: "SCDAE", loader: Iterable[Batch]) -> Iterator[Record]:
+def _read(trainer: Trainer, pl_module: SCDAEModule, loader: Iterable[Batch]) -> Iterator[ValidationRecord]:
     """Run the model over ``loader`` as a validation loop would, without touching modes or random numbers."""
     was_training = pl_module.training
     pl_module.eval()
@@ -167,18 +174,7 @@ def _read(trainer: Trainer, pl_module: "SCDAE", loader: Iterable[Batch]) -> Iter
                 if pl_module.pre_processor is not None:
                     pl_module.pre_processor.on_validation_batch_start(trainer, pl_module, moved, 0)
                 with trainer.precision_plugin.val_step_context():
-                    maps = pl_module.model.raw_maps(images_of(moved))
-                yield Record.of(moved, maps)
+                    distances = pl_module.model.distances(images_of(moved))
+                yield ValidationRecord.of(moved, distances)
     finally:
         pl_module.train(was_training)
-
-
-def training_dataset(trainer: Trainer) -> AnomalibDataset:
-    """Return the dataset that training reads, whether it came from a datamodule or a loader."""
-    datamodule = getattr(trainer, "datamodule", None)
-    if datamodule is not None and hasattr(datamodule, "train_data"):
-        return datamodule.train_data
-    if trainer.train_dataloader is not None:
-        return trainer.train_dataloader.dataset
-    msg = "There is no image to calibrate with, neither of validation nor of training: pass a datamodule that has some."
-    raise UserError(msg)

@@ -11,9 +11,14 @@ from typing import Any
 import torch
 from anomalib.data import AnomalibDataset, ImageItem
 from anomalib.data.utils import LabelName
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import CenterCrop, Compose, Grayscale, Identity, Resize, Transform
 from torchvision.tv_tensors import Mask, TVTensor, wrap
+
+#: A datamodule's datasets that are read again and again, the one that is read most first.
+CACHED_DATASETS = ("train_data", "val_data")
 
 #: Transforms that make the same of an image every time.
 _REPEATABLE = (Resize, CenterCrop, Grayscale, Identity)
@@ -138,3 +143,53 @@ def _memory(shape: tuple[int, ...], dtype: torch.dtype, shared: bool) -> torch.T
 
 def _start_method() -> str:
     return multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+
+
+class ImageCache(Callback):
+    """Keeps a datamodule's images of training and validation in memory while a training runs.
+
+    Args:
+        gib: Memory in GiB that may be taken, images of training first; each kind is kept only if all of it fits.
+    """
+
+    def __init__(self, gib: float) -> None:
+        self.limit = gib * 2**30
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the caches before the datasets."""
+        del pl_module
+        datamodule = getattr(trainer, "datamodule", None)
+        if datamodule is None:
+            return
+        self._restore(trainer)
+        workers = getattr(datamodule, "num_workers", 0)
+        for name in CACHED_DATASETS:
+            with isolate_rng():
+                cached = CachedImages.wrap(getattr(datamodule, name, None), self.room(trainer), workers)
+            if cached is not None:
+                setattr(datamodule, name, cached)
+
+    def room(self, trainer: Trainer) -> float:
+        """Return how many bytes the caches leave when they are full."""
+        return self.limit - sum(cached.nbytes for cached in self._cached(trainer).values())
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give the datamodule its own datasets back."""
+        del pl_module
+        self._restore(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the datamodule its own datasets back, also after a training that failed."""
+        del pl_module, exception
+        self._restore(trainer)
+
+    @staticmethod
+    def _cached(trainer: Trainer) -> dict[str, CachedImages]:
+        datamodule = getattr(trainer, "datamodule", None)
+        datasets = {name: getattr(datamodule, name, None) for name in CACHED_DATASETS}
+        return {name: dataset for name, dataset in datasets.items() if isinstance(dataset, CachedImages)}
+
+    @classmethod
+    def _restore(cls, trainer: Trainer) -> None:
+        for name, cached in cls._cached(trainer).items():
+            setattr(trainer.datamodule, name, cached.original)  # type: ignore[attr-defined]

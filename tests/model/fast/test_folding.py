@@ -25,7 +25,7 @@ CONFIGURATIONS = [
     {"branches": [[SRM, CRM, SRM], []]},
     {"branches": [[SRM], [CRM]], "padding": True},
     {"branches": [[SRM], [CRM]], "model_size": "medium", "padding": True, "pad_maps": False},
-    {"aggregation": "sum", "crm_gate": "plain", "fusion_gate": "plain", "pool_size": 3},
+    {"aggregation": "sum", "crm_gate": "plain", "fusion_gate": "plain"},
     {"aggregation": "softmax", "crm_gate": "residual", "local_weight": 0.3},
 ]
 
@@ -33,11 +33,14 @@ CONFIGURATIONS = [
 def _model(**options) -> SCDAEModel:
     """Small networks in which every module matters, and statistics that are not the initial ones."""
     torch.manual_seed(0)
-    model = SCDAEModel(channels=12, identity_init=False, **options).eval()
+    model = SCDAEModel(teacher_out_channels=12, identity_init=False, **options).eval()
     model.teacher_mean.normal_()
     model.teacher_std.uniform_(0.5, 2)
     model.anomaly_map.lower.uniform_(0, 0.1)
     model.anomaly_map.upper.uniform_(0.2, 0.4)
+    averages = torch.randn(8, model.context_score.mean.numel())
+    model.context_score.fit(averages)
+    model.context_score.standardise(torch.rand(8), model.context_score(averages))
     return model
 
 
@@ -46,17 +49,18 @@ def test_folded_equals_plain(options: dict) -> None:
     model = _model(**options)
     images = torch.rand(1, 3, 256, 283)
     with torch.no_grad():
-        expected, found = model.plain_raw_maps(images), FoldedSCDAE(model).raw_maps(images)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        expected, found = model.plain_distances(images), FoldedSCDAE(model).distances(images)
+    torch.testing.assert_close(found.maps, expected.maps, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.context, expected.context, rtol=1e-4, atol=1e-4)
 
 
 def test_score_and_map_equal_those_of_the_plain_model() -> None:
     model, images = _model(), torch.rand(2, 3, 269, 256)
     with torch.no_grad():
-        expected = model.anomaly_map(model.plain_raw_maps(images), images.shape[-2:])
+        expected = model.prediction(model.plain_distances(images), images.shape[-2:])
         found = FoldedSCDAE(model)(images)
-    torch.testing.assert_close(found.anomaly_map, expected, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(found.pred_score, expected.amax(dim=(-2, -1)), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.anomaly_map, expected.anomaly_map, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.pred_score, expected.pred_score, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(7, 9), (4, 4), (3, 5)])
@@ -76,18 +80,18 @@ def test_the_fold_is_used_for_evaluation_only_and_follows_the_weights() -> None:
     model, images = _model(), torch.rand(1, 3, 256, 256)
     names = set(model.state_dict())
     with torch.no_grad():
-        before = model.raw_maps(images)
+        before = model.distances(images).maps
         first = model.folded()
         assert model.folded() is first
         model.branches[0].context[0].conv.weight.mul_(3)
-        after = model.raw_maps(images)
+        after = model.distances(images).maps
         assert model.folded() is not first
-        torch.testing.assert_close(after, model.plain_raw_maps(images), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(after, model.plain_distances(images).maps, rtol=1e-4, atol=1e-5)
         assert not torch.allclose(after, before)
         model.load_state_dict(_model(aggregation="mean").state_dict())
-        torch.testing.assert_close(model.raw_maps(images), before)
+        torch.testing.assert_close(model.distances(images).maps, before)
     assert set(model.state_dict()) == names
-    model.raw_maps(images).sum().backward()  # with gradients, the plain model answers
+    model.distances(images).maps.sum().backward()  # with gradients, the plain model answers
     assert model.branches[0].context[0].conv.weight.grad is not None
 
 
@@ -96,7 +100,7 @@ def test_the_fold_follows_a_fused_optimizer() -> None:
     model, images = _model(branches=[[]]), torch.rand(1, 3, 256, 256)
     optimizer = torch.optim.Adam(model.student.parameters(), lr=0.1, fused=True)
     with torch.no_grad():
-        before = model.raw_maps(images)
+        before = model.distances(images).maps
     for module in model.modules():
         module.training = True
     torch.stack(list(model(images, images).values())).sum().backward()
@@ -104,8 +108,8 @@ def test_the_fold_follows_a_fused_optimizer() -> None:
     for module in model.modules():
         module.training = False
     with torch.no_grad():
-        after = model.raw_maps(images)
-        torch.testing.assert_close(after, model.plain_raw_maps(images), rtol=1e-4, atol=1e-4)
+        after = model.distances(images).maps
+        torch.testing.assert_close(after, model.plain_distances(images).maps, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(after, before)
 
 
@@ -115,9 +119,11 @@ def test_a_copy_has_no_stale_fold() -> None:
 
     model, images = _model(), torch.rand(1, 3, 256, 256)
     with torch.no_grad():
-        expected = model.raw_maps(images)
+        expected = model.distances(images).maps
         for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-            torch.testing.assert_close(other.raw_maps(images), expected)
+            torch.testing.assert_close(other.distances(images).maps, expected)
             other.teacher_mean.add_(1)
-            torch.testing.assert_close(other.raw_maps(images), other.plain_raw_maps(images), rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(model.raw_maps(images), expected)
+            torch.testing.assert_close(
+                other.distances(images).maps, other.plain_distances(images).maps, rtol=1e-4, atol=1e-4
+            )
+        torch.testing.assert_close(model.distances(images).maps, expected)

@@ -133,7 +133,7 @@ def test_teacher_features_are_found_under_autocast() -> None:
 @torch.no_grad()
 def test_losses_with_known_teacher_features_equal_those_without() -> None:
     torch.manual_seed(0)
-    model = SCDAEModel(channels=CHANNELS)
+    model = SCDAEModel(teacher_out_channels=CHANNELS)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0

@@ -29,7 +29,7 @@ def _second_pass(model: SCDAE, loader: DataLoader) -> dict[str, torch.Tensor]:
     model.eval().cpu()
     images = [model.pre_processor.transform(batch.image) for batch in loader]
     with torch.no_grad():
-        raw = torch.cat([model.model.raw_maps(x) for x in images])
+        raw = torch.cat([model.model.distances(x).maps for x in images])
         merger = model.model.anomaly_map
         enlarged = merger.enlarge(merger.pad(raw), images[0].shape[-2:])
         flat = enlarged.transpose(0, 1).flatten(1)

@@ -16,6 +16,7 @@ from lightning.pytorch import seed_everything
 from torchvision.transforms.v2 import RandomHorizontalFlip
 
 from anomalib_scdae import SCDAE
+from anomalib_scdae.model.distances import Distances
 from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.exact_resume import _random_state, _set_random_state, seed_epoch
 
@@ -52,7 +53,9 @@ def cheap_networks(monkeypatch: pytest.MonkeyPatch) -> None:
         return {"only": bias.sum() * (images.mean() + penalty_images.mean() + drawn) + 0 * everything}
 
     monkeypatch.setattr(SCDAEModel, "forward", forward)
-    monkeypatch.setattr(SCDAEModel, "raw_maps", lambda self, images: images[:, :, ::4, ::4])
+    monkeypatch.setattr(
+        SCDAEModel, "distances", lambda self, images: Distances(images[:, :, ::4, ::4], images.mean(dim=(1, 2, 3)))
+    )
 
 
 def _train(

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomalib_scdae.model.training.channel_statistics import channel_mean_std
+from anomalib_scdae.model.training.teacher_statistics import channel_mean_std
 
 
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=4), st.floats(-1000, 1000), st.integers(0, 2**31))

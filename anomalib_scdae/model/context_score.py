@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A score for what no map shows: the image as a whole, beside the paper's maximum of the anomaly map.
+
+A map is compared with normal ones position by position, and its maximum is the image's score. A part that is missing
+raises no position much, and one part too many raises none; both change what the image holds on the whole. So here the
+teacher's channels are averaged over each quarter of the image, and the averages are compared with those of the training
+images by their Mahalanobis distance, as PUAD does with the student's averages over the whole image (Sugawara & Imamura,
+arXiv 2402.15143).
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from sklearn.covariance import ledoit_wolf_shrinkage
+from torch import nn
+
+from anomalib_scdae.errors import UserError, check_not_negative
+
+#: Cells along each side of the image: *where* a channel is strong counts a little.
+CELLS = 2
+#: With fewer training images nothing can be said about how normal ones differ.
+MIN_IMAGES = 5
+#: Parts that the training images are divided into, to learn how large the distance of an unseen image is.
+FOLDS = 5
+
+
+class ContextScore(nn.Module):
+    """Mahalanobis distance of an image's averaged features from those of the training images.
+
+    The covariance is Ledoit and Wolf's: it exists for five images as for thousands. Its inverse is kept as ``n - 1``
+    directions and one number for all others, which is as exact as the whole matrix and takes a fraction of its memory.
+    Until it is fitted, every distance is 0, and :meth:`join` returns the score as it is.
+
+    Args:
+        channels: Feature channels ``C`` of the teacher.
+        weight: Weight of the distance against the maximum of the anomaly map, both in units of their spread over normal
+            images.
+
+    Attributes:
+        mean, std: Of each average over the training images, ``(F,)`` with ``F = C`` times the number of cells.
+        directions: Orthonormal directions in which the standardised averages vary, ``(R, F)``.
+        gains: What a unit in each of them contributes to the distance, ``(R,)``.
+        other_gain: What a unit in any other direction contributes.
+        unseen: Mean and deviation of the distance over images that the covariance has not seen, by cross-fitting.
+        seen: The same over those that it was fitted to, which are nearer.
+        centre: Distance of a usual normal image.
+        scale: What a unit of distance beyond it adds to the score.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+    directions: torch.Tensor
+    gains: torch.Tensor
+    other_gain: torch.Tensor
+    unseen: torch.Tensor
+    seen: torch.Tensor
+    centre: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(self, channels: int, weight: float = 1.0) -> None:
+        super().__init__()
+        check_not_negative("context_weight", weight)
+        self.weight = weight
+        averages = channels * CELLS**2
+        self.register_buffer("mean", torch.zeros(averages))
+        self.register_buffer("std", torch.ones(averages))
+        self.register_buffer("directions", torch.zeros(1, averages))
+        self.register_buffer("gains", torch.zeros(1))
+        self.register_buffer("other_gain", torch.zeros(()))
+        self.register_buffer("unseen", torch.zeros(2))
+        self.register_buffer("seen", torch.zeros(2))
+        self.register_buffer("centre", torch.zeros(()))
+        self.register_buffer("scale", torch.zeros(()))
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether there is anything to compare with."""
+        return bool(self.unseen[1] > 0)
+
+    def forward(self, averages: torch.Tensor) -> torch.Tensor:
+        """Return the distances ``(B,)`` of images from their averaged features ``(B, F)``, see :func:`cell_means`."""
+        standardised = (averages - self.mean) / self.std
+        along = standardised @ self.directions.T
+        others = standardised - along @ self.directions
+        return torch.linalg.vector_norm(torch.cat([along * self.gains, others * self.other_gain], dim=1), dim=1)
+
+    def contributions(self, features: torch.Tensor) -> torch.Tensor:
+        """Return what every position contributes to the squared distance, which is their mean.
+
+        Args:
+            features: The teacher's features, ``(B, C, h, w)``.
+
+        Returns:
+            ``(B, 1, h, w)``; a position may also contribute less than nothing.
+        """
+        count, channels, height, width = features.shape
+        deviation = cell_means(features) - self.mean
+        standardised = deviation / self.std
+        along = standardised @ self.directions.T
+        others = standardised - along @ self.directions
+        gradient = (along * self.gains.square()) @ self.directions + others * self.other_gain.square()
+        by_cell = (gradient / self.std).view(count, channels, CELLS, CELLS)
+        rows, columns = windows(height, 1, features), windows(width, 1, features)
+
+        def at_every_position(values: torch.Tensor) -> torch.Tensor:
+            return height * width * (rows.T @ values @ columns)
+
+        expected = (by_cell * self.mean.view(channels, CELLS, CELLS)).sum(dim=1, keepdim=True)
+        found = (at_every_position(by_cell) * features).sum(dim=1, keepdim=True)
+        return found - at_every_position(expected)
+
+    def picture(self, features: torch.Tensor) -> torch.Tensor:
+        """Return :meth:`contributions` in the units of the other maps: 0 where a usual normal image is on average."""
+        return 0.1 * (self.contributions(features) / self.centre.square().clamp(min=1e-6) - 1)
+
+    def join(self, score: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:
+        """Add the distance ``(B,)`` to the paper's score, of any shape that holds ``B`` numbers."""
+        return score + self.scale * (distance - self.centre).reshape(score.shape)
+
+    @torch.no_grad()
+    def fit(self, averages: torch.Tensor) -> None:
+        """Learn what is normal from the training images' averaged features ``(n, F)``, in any order.
+
+        With fewer than :data:`MIN_IMAGES` images, or if they are all alike, a warning says that the score is left out.
+
+        Raises:
+            UserError: If there are values that are not finite.
+        """
+        values = averages.double().cpu().numpy()
+        bad = ~np.isfinite(values).all(axis=1)
+        if bad.any():
+            msg = (
+                f"The teacher's features of {bad.sum()} training images are not finite: look for NaN or infinite "
+                "pixels among them, or leave the context score out (--model.context_weight 0)."
+            )
+            raise UserError(msg)
+        self.scale.zero_()
+        self.unseen.zero_()
+        if len(values) < MIN_IMAGES or not (values.std(axis=0) > 1e-9).any():
+            found = f"there are {len(values)}" if len(values) < MIN_IMAGES else "these are all the same"
+            rank_zero_warn(
+                f"The context score is left out, since it needs {MIN_IMAGES} or more training images that differ, and "
+                f"{found}."
+            )
+            return
+        values = values[np.lexsort(values.T)]  # the folds must not depend on the order of the images
+        fitted = _Normal(values)
+        for name in ("mean", "std", "directions", "gains", "other_gain"):
+            setattr(self, name, torch.as_tensor(getattr(fitted, name)).to(self.mean))
+        self.seen.copy_(_mean_and_std(fitted.distances(values)))
+        self.unseen.copy_(_mean_and_std(_cross_fitted_distances(values)))
+        self.centre.copy_(self.unseen[0])
+
+    @torch.no_grad()
+    def standardise(self, scores: torch.Tensor, distances: torch.Tensor, seen: bool = False) -> None:
+        """Learn from normal images how distances compare with the maxima of their anomaly maps.
+
+        Args:
+            scores: Those maxima, ``(n,)``.
+            distances: The images' distances, ``(n,)``.
+            seen: Whether these are training images; the distance of unseen ones is then taken from cross-fitting.
+        """
+        if not self.is_fitted:
+            return
+        few = seen or len(distances) < MIN_IMAGES or not distances.std() > 0
+        centre, spread = self.unseen if few else _mean_and_std(distances)
+        spread_of_scores = scores.float().std() if len(scores) > 1 else scores.float().abs().mean()
+        self.centre.copy_(centre)
+        self.scale.copy_(self.weight * spread_of_scores / spread)
+
+    def as_if_unseen(self, distances: torch.Tensor) -> torch.Tensor:
+        """Return what the distances ``(n,)`` of training images would be, had the covariance not seen them."""
+        if not self.is_fitted:
+            return distances
+        (seen, spread_of_seen), (unseen, spread) = self.seen.to(distances), self.unseen.to(distances)
+        return unseen + spread * (distances - seen) / spread_of_seen
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        """Make room for as many directions as were found when the score was fitted."""
+        for name in ("directions", "gains"):
+            if f"{prefix}{name}" in state_dict:
+                setattr(self, name, getattr(self, name).new_empty(state_dict[f"{prefix}{name}"].shape))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def cell_means(features: torch.Tensor) -> torch.Tensor:
+    """Average features ``(B, C, h, w)`` over each of ``CELLS x CELLS`` cells; ``(B, C CELLS^2)`` in float32."""
+    return window_means(features, 1)[:, :, :, 0, :, 0].flatten(1)
+
+
+def window_means(features: torch.Tensor, kernel: int) -> torch.Tensor:
+    """Average over each cell what a convolution without padding sees at each place of its kernel.
+
+    The average of a convolution's output is what it makes of these averages, see :mod:`.fast.folding`.
+
+    Args:
+        features: Its input, ``(B, D, H, W)``.
+        kernel: Side ``k`` of its kernel.
+
+    Returns:
+        ``(B, D, CELLS, k, CELLS, k)`` in float32.
+    """
+    rows, columns = windows(features.shape[-2], kernel, features), windows(features.shape[-1], kernel, features)
+    # Channels last, in which this is one product over memory as it lies.
+    pixels = features.float().permute(0, 2, 3, 1)
+    along_rows = (rows @ pixels.flatten(2)).unflatten(2, pixels.shape[2:])
+    means = (columns @ along_rows).permute(0, 3, 1, 2)
+    return means.unflatten(3, (CELLS, kernel)).unflatten(2, (CELLS, kernel))
+
+
+def windows(size: int, kernel: int, like: torch.Tensor) -> torch.Tensor:
+    """Return ``(CELLS k, size)`` weights: for each cell and place in the kernel, the average of what is seen there."""
+    outputs = size - kernel + 1
+    place = torch.arange(size, device=like.device)
+    rows = []
+    for cell in range(CELLS):
+        first, last = cell * outputs // CELLS, (cell + 1) * outputs // CELLS
+        rows += [(place >= first + shift) & (place < last + shift) for shift in range(kernel)]
+    weights = torch.stack(rows).float()
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+class _Normal:
+    """Mean and Ledoit-Wolf covariance of ``(n, F)`` values, each on its own scale, in double precision."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.mean, std = values.mean(axis=0), values.std(axis=0)
+        self.std = np.where(std > 1e-9, std, 1.0)
+        standardised = (values - self.mean) / self.std
+        count, size = values.shape
+        shrinkage = ledoit_wolf_shrinkage(standardised, assume_centered=True)
+        _, singular, directions = np.linalg.svd(standardised, full_matrices=False)
+        varying = singular > 1e-9 * singular[0]
+        self.directions = directions[varying]
+        shared = shrinkage * np.square(singular).sum() / (count * size)
+        # With no shrinkage at all nothing is known of directions in which nothing varied: they count as the last one.
+        floor = 1e-6 * np.square(singular).sum() / (count * size)
+        variances = shared + (1 - shrinkage) * np.square(singular[varying]) / count
+        self.gains, self.other_gain = variances**-0.5, max(shared, floor) ** -0.5
+
+    def distances(self, values: np.ndarray) -> np.ndarray:
+        standardised = (values - self.mean) / self.std
+        along = standardised @ self.directions.T
+        others = standardised - along @ self.directions
+        return np.linalg.norm(np.hstack([along * self.gains, others * self.other_gain]), axis=1)
+
+
+def _cross_fitted_distances(values: np.ndarray) -> np.ndarray:
+    """Return every image's distance by a covariance of the images in other folds."""
+    fold = np.arange(len(values)) % FOLDS
+    distances = np.empty(len(values))
+    for number in range(FOLDS):
+        distances[fold == number] = _Normal(values[fold != number]).distances(values[fold == number])
+    return distances
+
+
+def _mean_and_std(values: np.ndarray | torch.Tensor) -> torch.Tensor:
+    values = torch.as_tensor(values).double()
+    return torch.stack([values.mean(), values.std()]).float()

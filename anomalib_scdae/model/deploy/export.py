@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SCDAE's exports: the folded networks to ONNX, and INT8 that is calibrated as the exported model needs it."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from anomalib import TaskType
+from anomalib.data import AnomalibDataModule
+from anomalib.deploy import CompressionType, ExportType
+from anomalib.models.components.base.export_mixin import ExportMixin
+from anomalib.models.components.base.export_mixin.utils import create_export_root
+from torchmetrics import Metric
+
+from anomalib_scdae.model.deploy.int8 import check_quantizable, quantize
+
+
+class FoldedExport(ExportMixin):
+    """Anomalib's exports, of networks that can be folded."""
+
+    model: Any
+
+    def to_onnx(self, *args: Any, **kwargs: Any) -> Path:
+        """Export to ONNX as Anomalib does, in the opset that torch writes.
+
+        Anomalib's default of 14 makes the exporter convert the graph back, which fails with a traceback that looks like
+        an error, and leaves the graph as it was.
+        """
+        kwargs.setdefault("opset_version", 18)
+        networks = self.model
+        # A graph is traced from modules that are registered, which the folded model otherwise is not.
+        self.model = networks.folded()
+        try:
+            return super().to_onnx(*args, **kwargs)
+        finally:
+            self.model = networks
+
+    def to_openvino(
+        self,
+        export_root: Path | str,
+        model_file_name: str = "model",
+        input_size: tuple[int, int] | None = None,
+        compression_type: CompressionType | None = None,
+        datamodule: AnomalibDataModule | None = None,
+        metric: Metric | None = None,
+        task: TaskType | None = None,
+        max_drop: float = 0.01,
+        ov_kwargs: dict[str, Any] | None = None,
+        onnx_kwargs: dict[str, Any] | None = None,
+    ) -> Path:
+        """Export to OpenVINO as Anomalib does; INT8 as :func:`~anomalib_scdae.model.deploy.int8.quantize` says.
+
+        Anomalib's own calibration fails with a fixed input size, and its ``INT8_ACQ`` watches the test images.
+        """
+        del task
+        check_quantizable(compression_type, datamodule, max_drop)
+        options: dict[str, Any] = {"ov_kwargs": ov_kwargs, "onnx_kwargs": onnx_kwargs}
+        if compression_type in {None, CompressionType.FP16}:
+            return super().to_openvino(export_root, model_file_name, input_size, compression_type, **options)
+        import openvino
+
+        with TemporaryDirectory() as folder:
+            path = super().to_openvino(folder, model_file_name, input_size, **options)
+            model = openvino.Core().read_model(path)
+            quantized = quantize(model, CompressionType(compression_type), datamodule, metric, max_drop)
+            target = create_export_root(export_root, ExportType.OPENVINO) / path.name
+            openvino.save_model(quantized, target, compress_to_fp16=False)
+        return target
