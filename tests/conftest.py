@@ -27,6 +27,12 @@ ROOT = Path(__file__).resolve().parents[1]
 CHANNELS = 16
 
 
+def ablation_files() -> dict[str, Path]:
+    """The paper's ablations, {number of the experiment, or ``series`` for Fig. 8: file in ``configs/ablation``}."""
+    files = sorted((ROOT / "configs/ablation").glob("*.yaml"))
+    return {"series" if file.stem == "fig8_series" else str(int(file.stem[3:5])): file for file in files}
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder with the development photographs; a test that uses it is skipped where it is absent."""

@@ -9,45 +9,31 @@ import yaml
 from anomalib.cli import AnomalibCLI
 
 from anomalib_scdae import SCDAE
+from anomalib_scdae.benchmark.published import EXPERIMENTS, SERIES, TABLE_2, TABLE_3, PublishedExperiment
 from anomalib_scdae.model.crm import ChannelReunionModule
 from anomalib_scdae.model.srm import SpatialReunionModule
-from tests.conftest import CHANNELS, ROOT
+from tests.conftest import CHANNELS, ROOT, ablation_files
 
 CONFIGS = ROOT / "configs"
-#: All but the grids of `anomalib-scdae benchmark`, which tests/benchmark reads.
-FILES = sorted(
-    str(path.relative_to(CONFIGS))
-    for path in CONFIGS.rglob("*.yaml")
-    if "models" not in yaml.safe_load(path.read_text())
-)
+RECIPE = CONFIGS / "scdae_mvtec_loco.yaml"
 MODULES = {"srm": SpatialReunionModule, "crm": ChannelReunionModule}
 
-#: The paper's ablations: file: (branches, fusion, cosine weight, published figures).
-TABLE = {
-    "exp01_efficientad": ([[]], False, 0, "86.7 / 94.1 / 90.4"),
-    "exp02_srm": ([["srm"]], False, 0, "87.6 / 94.2 / 90.9"),
-    "exp03_crm": ([["crm"]], False, 0, "87.8 / 94.0 / 90.9"),
-    "exp04_two_autoencoders": ([[], []], False, 0, "87.3 / 94.5 / 90.9"),
-    "exp05_two_srm": ([["srm"], ["srm"]], False, 0, "88.0 / 94.5 / 91.3"),
-    "exp06_two_crm": ([["crm"], ["crm"]], False, 0, "87.8 / 94.8 / 91.3"),
-    "exp07_srm_and_crm": ([["srm"], ["crm"]], False, 0, "88.2 / 94.6 / 91.4"),
-    "exp08_cosine": ([[]], False, 0.5, "87.0 / 94.6 / 90.8"),
-    "exp09_without_cosine": ([["srm"], ["crm"]], True, 0, "89.2 / 94.7 / 91.9"),
-    "exp10_without_fusion": ([["srm"], ["crm"]], False, 0.5, "88.4 / 94.7 / 91.5"),
-    "exp11_scdae": ([["srm"], ["crm"]], True, 0.5, "89.4 / 94.9 / 92.1"),
-    "fig8_series": ([["crm", "srm"]], False, 0, "Fig. 8"),
-}
+#: Files that hold a training's whole configuration, and files that hold a change to the recipe.
+WHOLE = [RECIPE, CONFIGS / "quickstart.yaml"]
+CHANGES = [CONFIGS / "literal.yaml", CONFIGS / "scdae_mvtec_loco_medium.yaml", *ablation_files().values()]
 
 
-def _read(name: str) -> dict[str, Any]:
-    return yaml.safe_load((CONFIGS / name).read_text())
+def _read(file: Path) -> dict[str, Any]:
+    return yaml.safe_load(file.read_text())
 
 
-def _without(config: dict[str, Any], *names: str) -> dict[str, Any]:
-    """The configuration without some of the model's arguments."""
-    model = config["model"]
-    arguments = {name: value for name, value in model["init_args"].items() if name not in names}
-    return {**config, "model": {**model, "init_args": arguments}}
+def _arguments(file: Path) -> dict[str, Any]:
+    """The model's arguments that a file names."""
+    return _read(file)["model"]["init_args"]
+
+
+def _name(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +43,15 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> AnomalibCLI:
     return AnomalibCLI(["train", "--model", "SCDAE", f"--default_root_dir={folder}"], run=False)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_command_line_builds_what_the_file_says(cli: AnomalibCLI, name: str) -> None:
+@pytest.mark.parametrize("file", [*WHOLE, *CHANGES], ids=_name)
+def test_command_line_builds_what_the_file_says(cli: AnomalibCLI, file: Path) -> None:
     narrow = f"--model.teacher_out_channels={CHANNELS}"  # networks that take no time
-    parsed = cli.parser.parse_args(["train", "--config", str(CONFIGS / name), narrow])
+    whole = file if file in WHOLE else RECIPE
+    files = [f"--config={config}" for config in dict.fromkeys([whole, file])]
+    parsed = cli.parser.parse_args(["train", *files, narrow])
     objects = cli.parser.instantiate_classes(parsed).train
 
-    written = _read(name)
-    arguments = written["model"]["init_args"]
+    arguments, written = _arguments(whole) | _arguments(file), _read(whole)
     assert isinstance(objects.model, SCDAE)
     assert arguments.items() <= objects.model.hparams.items()
     assert type(objects.data).__name__ == written["data"]["class_path"]
@@ -80,61 +67,73 @@ def test_command_line_builds_what_the_file_says(cli: AnomalibCLI, name: str) -> 
     assert networks.loss.cosine_weight == arguments.get("cosine_weight", 0.5)
 
 
+def test_every_file_is_read_by_a_test() -> None:
+    grids = {file for file in CONFIGS.rglob("*.yaml") if "models" in _read(file)}  # read in tests/benchmark
+    assert set(CONFIGS.rglob("*.yaml")) == grids | {*WHOLE, *CHANGES}
+
+
 def test_category_is_chosen_on_the_command_line(cli: AnomalibCLI) -> None:
     """As the comment at the top of the files says."""
-    file = CONFIGS / "scdae_mvtec_loco.yaml"
-    parsed = cli.parser.parse_args(["train", "--config", str(file), "--data.category", "pushpins"])
+    parsed = cli.parser.parse_args(["train", "--config", str(RECIPE), "--data.category", "pushpins"])
     assert parsed.train.data.init_args.category == "pushpins"
     assert parsed.train.data.init_args.train_batch_size == 1
 
 
-def test_every_row_of_the_table_is_a_file() -> None:
-    assert {path.stem for path in (CONFIGS / "ablation").iterdir()} == set(TABLE)
+@pytest.mark.parametrize("file", CHANGES, ids=_name)
+def test_a_change_is_one_of_the_model_alone_and_says_how_it_is_used(file: Path) -> None:
+    config = _read(file)
+    assert set(config) == {"model"}
+    assert set(config["model"]) == {"init_args"}
+    command = f"anomalib train --config {_name(RECIPE)} --config {_name(file)} --data.category juice_bottle"
+    assert command in " ".join(file.read_text().replace("\\\n#", "").split())
 
 
-@pytest.mark.parametrize("name", TABLE)
-def test_ablation_file_is_its_row_of_the_table(name: str) -> None:
-    branches, fusion, cosine_weight, published = TABLE[name]
-    config = _read(f"ablation/{name}.yaml")
-    arguments = config["model"]["init_args"]
-    assert arguments["branches"] == branches
-    assert arguments["fusion"] is fusion
-    assert arguments["cosine_weight"] == cosine_weight
-
-    text = (CONFIGS / f"ablation/{name}.yaml").read_text()
-    assert published in text
-    assert f"configs/ablation/{name}.yaml" in text
-    if name.startswith("exp"):
-        assert f"# Experiment {int(name[3:5])} of the paper's ablations (Table" in text
+def test_every_experiment_of_the_paper_has_a_file() -> None:
+    assert set(ablation_files()) == {*EXPERIMENTS, SERIES}
 
 
-@pytest.mark.parametrize("name", TABLE)
-def test_ablation_differs_from_the_recipe_by_its_row_alone(name: str) -> None:
-    row = ("branches", "fusion", "cosine_weight")
-    assert _without(_read(f"ablation/{name}.yaml"), *row) == _without(_read("scdae_mvtec_loco.yaml"), *row)
+def _branches(experiment: PublishedExperiment) -> list[list[str]]:
+    """A module in each autoencoder; where the paper names one module for two autoencoders, both end with it."""
+    modules = [[name] for name in ("srm", "crm") if getattr(experiment, name)] or [[]]
+    return modules * 2 if experiment.dual_autoencoder and len(modules) == 1 else modules
+
+
+@pytest.mark.parametrize("number", EXPERIMENTS)
+def test_ablation_file_is_its_row_of_the_papers_tables(number: str) -> None:
+    experiment, file = EXPERIMENTS[number], ablation_files()[number]
+    cosine_weight = 0.5 if experiment.cosine else 0
+    assert _arguments(file) == {
+        "branches": _branches(experiment),
+        "fusion": experiment.fusion,
+        "cosine_weight": cosine_weight,
+    }
+    tables = " and ".join(name for name, table in (("2", TABLE_2), ("3", TABLE_3)) if number in table)
+    figures, text = experiment.average, file.read_text()
+    assert f"{figures.logical} / {figures.structural} / {figures.mean}" in text
+    assert f"# Experiment {number} of the paper's ablations (Table{'s' * (len(tables) > 1)} {tables})" in text
+
+
+def test_series_is_both_modules_in_one_autoencoder() -> None:
+    file = ablation_files()[SERIES]
+    assert _arguments(file) == {"branches": [["crm", "srm"]], "fusion": False, "cosine_weight": 0}
+    assert "Fig. 8" in file.read_text()
 
 
 def test_recipe_is_the_papers() -> None:
-    config = _read("scdae_mvtec_loco.yaml")
-    assert config == _read("ablation/exp11_scdae.yaml")
+    config = _read(RECIPE)
+    assert _arguments(ablation_files()["11"]).items() <= _arguments(RECIPE).items()
     assert config["trainer"] == {"max_steps": 70_000}
     assert config["data"]["init_args"]["train_batch_size"] == 1
     recipe = {"image_size": 256, "lr": 1e-4, "weight_decay": 1e-5, "cosine_weight": 0.5}
-    assert recipe.items() <= config["model"]["init_args"].items()
+    assert recipe.items() <= _arguments(RECIPE).items()
 
 
 def test_medium_and_literal_differ_from_the_recipe_as_their_names_say() -> None:
-    recipe = _read("scdae_mvtec_loco.yaml")
-    medium, literal = _read("scdae_mvtec_loco_medium.yaml"), _read("literal.yaml")
-    assert medium["model"]["init_args"]["model_size"] == "medium"
-    assert _without(medium, "model_size") == _without(recipe, "model_size")
-
+    assert _arguments(CONFIGS / "scdae_mvtec_loco_medium.yaml") == {"model_size": "medium"}
     equations = {"aggregation": "sum", "crm_gate": "plain", "fusion_gate": "plain", "identity_init": False}
-    assert literal["model"]["init_args"] == recipe["model"]["init_args"] | equations
-    assert _without(literal, *equations) == recipe
+    assert _arguments(CONFIGS / "literal.yaml") == equations
 
 
 def test_files_name_no_machine() -> None:
-    for name in FILES:
-        root = Path(_read(name)["data"]["init_args"]["root"])
-        assert root.parts[0] == "datasets"
+    for file in WHOLE:
+        assert Path(_read(file)["data"]["init_args"]["root"]).parts[0] == "datasets"
