@@ -45,3 +45,25 @@ def test_every_module_that_a_page_names_exists(page: Path) -> None:
     """In backticks, by its path within the package or the project."""
     for name in re.findall(r"`([\w/]+\.py)`", page.read_text("utf-8")):
         assert any((folder / name).exists() for folder in (ROOT, ROOT / "anomalib_scdae", page.parent)), name
+
+
+def _drawn() -> set[str]:
+    """Paths of the tree that ``docs/index.md`` draws, each a line below the folder that it is indented under."""
+    tree = re.search(r"```text\n(.*?)```", (ROOT / "docs/index.md").read_text("utf-8"), flags=re.DOTALL)
+    assert tree is not None
+    above: list[str] = []
+    paths = set()
+    for line in tree[1].splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        above = [*above[:depth], line.split()[0].rstrip("/")]
+        paths.add("/".join(above))
+    return paths
+
+
+def test_the_drawing_shows_every_room_and_every_file_of_the_model() -> None:
+    package = ROOT / "anomalib_scdae"
+    rooms = {path for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    files = set((package / "model").rglob("*.py"))
+    folders = {file.parent for file in files}
+    shown = {path.relative_to(ROOT).as_posix() for path in {package} | rooms | files | folders if "__" not in path.name}
+    assert _drawn() == shown
