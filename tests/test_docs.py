@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The documentation points at what is there."""
+"""The documentation points at what is there, and the examples in docstrings run."""
 
+import doctest
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
 
+PACKAGE = ROOT / "anomalib_scdae"
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 #: ``[text](target)`` and ``![text](target)``.
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -44,7 +47,7 @@ def test_every_link_and_image_of_a_page_exists(page: Path) -> None:
 def test_every_module_that_a_page_names_exists(page: Path) -> None:
     """In backticks, by its path within the package or the project."""
     for name in re.findall(r"`([\w/]+\.py)`", page.read_text("utf-8")):
-        assert any((folder / name).exists() for folder in (ROOT, ROOT / "anomalib_scdae", page.parent)), name
+        assert any((folder / name).exists() for folder in (ROOT, PACKAGE, page.parent)), name
 
 
 def _drawn() -> set[str]:
@@ -61,9 +64,21 @@ def _drawn() -> set[str]:
 
 
 def test_the_drawing_shows_every_room_and_every_file_of_the_model() -> None:
-    package = ROOT / "anomalib_scdae"
-    rooms = {path for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
-    files = set((package / "model").rglob("*.py"))
+    rooms = {path for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    files = set((PACKAGE / "model").rglob("*.py"))
     folders = {file.parent for file in files}
-    shown = {path.relative_to(ROOT).as_posix() for path in {package} | rooms | files | folders if "__" not in path.name}
+    shown = {path.relative_to(ROOT).as_posix() for path in {PACKAGE} | rooms | files | folders if "__" not in path.name}
     assert _drawn() == shown
+
+
+EXAMPLES = [file for file in sorted(PACKAGE.rglob("*.py")) if ">>> " in file.read_text("utf-8")]
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.relative_to(PACKAGE).as_posix())
+def test_examples_of_docstrings_run(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but those that take long and say so by ``+SKIP``."""
+    monkeypatch.chdir(tmp_path)
+    module = import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
+    results = doctest.testmod(module)
+    assert results.attempted
+    assert not results.failed

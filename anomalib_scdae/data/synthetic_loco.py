@@ -51,8 +51,8 @@ class SyntheticLOCO(MVTecLOCO):
 
     Example:
         >>> datamodule = SyntheticLOCO(category="pushpins")
-        >>> datamodule.prepare_data()
-        >>> datamodule.setup()
+        >>> datamodule.prepare_data()  # doctest: +SKIP
+        >>> datamodule.setup()  # doctest: +SKIP
     """
 
     def __init__(
