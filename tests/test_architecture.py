@@ -41,8 +41,6 @@ KNOWN_CIRCLES: set[frozenset[str]] = {
     frozenset({"model.fast.folding", "model.torch_model"}),
     # Only for a type.
     frozenset({"model.lightning_model", "model.training.calibration"}),
-    # A scene holds defects, which are drawn on a canvas, which is cut out by a scene's silhouettes.
-    frozenset({"data.synthetic.defects", "data.synthetic.render", "data.synthetic.scene"}),
     # The pipeline chooses the runners, which start its cells.
     frozenset({"benchmark.pipeline", "benchmark.runners.process", "benchmark.runners.ray_cluster"}),
 }

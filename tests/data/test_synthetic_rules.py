@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomalib_scdae.data.synthetic import CATEGORIES, load_category
+from anomalib_scdae.data.synthetic.category import Category, LogicalDefect, StructuralDefect
 from anomalib_scdae.data.synthetic.generate import describe, jobs
 from anomalib_scdae.data.synthetic.recipe import Recipe
-from anomalib_scdae.data.synthetic.scene import Category, LogicalDefect, StructuralDefect
 
 SEEDS = st.integers(0, 2**32)
 DIFFICULTIES = st.floats(0, 1)

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from anomalib_scdae.data.synthetic.scene import Category
+    from anomalib_scdae.data.synthetic.category import Category
 
 #: The categories, as in MVTec LOCO. A category's place here is part of its images' seeds: append, never reorder.
 CATEGORIES = ("breakfast_box", "juice_bottle", "pushpins", "screw_bag", "splicing_connectors")

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from anomalib_scdae.data.synthetic import CATEGORIES, load_category
+from anomalib_scdae.data.synthetic.category import Category
 from anomalib_scdae.data.synthetic.recipe import Recipe
 from anomalib_scdae.data.synthetic.render import Canvas, photograph
-from anomalib_scdae.data.synthetic.scene import Category, Fault, Rng, Scene, draw_seed
+from anomalib_scdae.data.synthetic.scene import Fault, Rng, Scene, draw_seed
 
 #: Folders of the images; a folder's place here is part of its images' seeds.
 FOLDERS = (

@@ -6,7 +6,7 @@ from anomalib_scdae.data.synthetic.breakfast_box.painting import paint
 from anomalib_scdae.data.synthetic.breakfast_box.rules import RULES
 from anomalib_scdae.data.synthetic.breakfast_box.scene import SIZE, sample
 from anomalib_scdae.data.synthetic.breakfast_box.structural import STRUCTURAL
-from anomalib_scdae.data.synthetic.scene import Category
+from anomalib_scdae.data.synthetic.category import Category
 
 CATEGORY = Category(
     name="breakfast_box",

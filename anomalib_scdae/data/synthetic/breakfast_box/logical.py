@@ -14,7 +14,8 @@ from anomalib_scdae.data.synthetic.breakfast_box.scene import (
     BreakfastBoxScene,
     place_fruits,
 )
-from anomalib_scdae.data.synthetic.scene import Area, Fault, LogicalDefect, Rng, Silhouette, pick
+from anomalib_scdae.data.synthetic.category import LogicalDefect
+from anomalib_scdae.data.synthetic.scene import Area, Fault, Rng, Silhouette, pick
 
 Broken = tuple[BreakfastBoxScene, tuple[Fault, ...]]
 Breaks = Callable[[BreakfastBoxScene, Rng], Broken]

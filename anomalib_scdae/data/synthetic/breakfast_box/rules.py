@@ -2,7 +2,7 @@
 """What every normal box obeys."""
 
 from anomalib_scdae.data.synthetic.breakfast_box.scene import FILLING, RATIO, BreakfastBoxScene
-from anomalib_scdae.data.synthetic.scene import Rule
+from anomalib_scdae.data.synthetic.category import Rule
 
 
 def _fruits(scene: BreakfastBoxScene) -> bool:

@@ -4,9 +4,10 @@
 from collections.abc import Callable
 
 from anomalib_scdae.data.synthetic.breakfast_box.scene import BreakfastBoxScene
+from anomalib_scdae.data.synthetic.category import StructuralDefect
 from anomalib_scdae.data.synthetic.defects import contaminate, crack, dent, rot, scratch, stain
 from anomalib_scdae.data.synthetic.render import Canvas
-from anomalib_scdae.data.synthetic.scene import Rng, StructuralDefect, pick
+from anomalib_scdae.data.synthetic.scene import Rng, pick
 
 
 def _all_fruits(scene: BreakfastBoxScene) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from anomalib_scdae.data.synthetic.category import LogicalDefect
 from anomalib_scdae.data.synthetic.juice_bottle.profile import LIQUID_END, inside_of, place_of_label
 from anomalib_scdae.data.synthetic.juice_bottle.scene import (
     DISTANCE,
@@ -19,7 +20,7 @@ from anomalib_scdae.data.synthetic.juice_bottle.scene import (
     label_of,
     sample_label,
 )
-from anomalib_scdae.data.synthetic.scene import Area, Fault, LogicalDefect, Rng, Silhouette, pick
+from anomalib_scdae.data.synthetic.scene import Area, Fault, Rng, Silhouette, pick
 
 Broken = tuple[JuiceBottleScene, tuple[Fault, ...]]
 Breaks = Callable[[JuiceBottleScene, Rng], Broken]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every normal bottle obeys."""
 
+from anomalib_scdae.data.synthetic.category import Rule
 from anomalib_scdae.data.synthetic.juice_bottle.scene import (
     ALIGNMENT,
     DISTANCE,
@@ -10,7 +11,6 @@ from anomalib_scdae.data.synthetic.juice_bottle.scene import (
     JuiceBottleScene,
     Label,
 )
-from anomalib_scdae.data.synthetic.scene import Rule
 
 
 def _both_labels(scene: JuiceBottleScene) -> bool:

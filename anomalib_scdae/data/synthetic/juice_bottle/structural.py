@@ -3,9 +3,9 @@
 
 from collections.abc import Callable
 
+from anomalib_scdae.data.synthetic.category import StructuralDefect
 from anomalib_scdae.data.synthetic.defects import contaminate
 from anomalib_scdae.data.synthetic.juice_bottle.scene import JuiceBottleScene
-from anomalib_scdae.data.synthetic.scene import StructuralDefect
 
 
 def _labels(_scene: JuiceBottleScene) -> list[str]:

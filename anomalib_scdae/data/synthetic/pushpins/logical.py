@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from anomalib_scdae.data.synthetic.category import LogicalDefect
 from anomalib_scdae.data.synthetic.pushpins.scene import (
     COLUMNS,
     FREE_V,
@@ -19,7 +20,7 @@ from anomalib_scdae.data.synthetic.pushpins.scene import (
     floor_of,
     sample_pin,
 )
-from anomalib_scdae.data.synthetic.scene import Area, Fault, LogicalDefect, Pose, Rng, Silhouette
+from anomalib_scdae.data.synthetic.scene import Area, Fault, Pose, Rng, Silhouette
 
 Broken = tuple[PushpinsScene, tuple[Fault, ...]]
 

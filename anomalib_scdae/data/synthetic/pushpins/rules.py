@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every normal box obeys."""
 
+from anomalib_scdae.data.synthetic.category import Rule
 from anomalib_scdae.data.synthetic.pushpins.scene import PushpinsScene
-from anomalib_scdae.data.synthetic.scene import Rule
 
 
 def _one_pin_each(scene: PushpinsScene) -> bool:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Damage to one part."""
 
+from anomalib_scdae.data.synthetic.category import StructuralDefect
 from anomalib_scdae.data.synthetic.defects import contaminate, discolor
 from anomalib_scdae.data.synthetic.pushpins.pins import WRONG_COLORS
 from anomalib_scdae.data.synthetic.pushpins.scene import PushpinsScene
-from anomalib_scdae.data.synthetic.scene import StructuralDefect
 
 
 def _pins(scene: PushpinsScene) -> list[str]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Screw bag: a transparent bag with two washers, two nuts, one long and one short screw."""
 
-from anomalib_scdae.data.synthetic.scene import Category
+from anomalib_scdae.data.synthetic.category import Category
 from anomalib_scdae.data.synthetic.screw_bag.filling import SIZE, sample
 from anomalib_scdae.data.synthetic.screw_bag.logical import LOGICAL
 from anomalib_scdae.data.synthetic.screw_bag.painting import paint

@@ -4,7 +4,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from anomalib_scdae.data.synthetic.scene import Area, Fault, LogicalDefect, Rng, Silhouette, pick
+from anomalib_scdae.data.synthetic.category import LogicalDefect
+from anomalib_scdae.data.synthetic.scene import Area, Fault, Rng, Silhouette, pick
 from anomalib_scdae.data.synthetic.screw_bag.filling import make_part, put
 from anomalib_scdae.data.synthetic.screw_bag.rules import of_kind
 from anomalib_scdae.data.synthetic.screw_bag.scene import (

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 
-from anomalib_scdae.data.synthetic.scene import Rule
+from anomalib_scdae.data.synthetic.category import Rule
 from anomalib_scdae.data.synthetic.screw_bag.scene import ScrewBagScene
 
 

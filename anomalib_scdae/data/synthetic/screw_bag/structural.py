@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Damage to one part."""
 
+from anomalib_scdae.data.synthetic.category import StructuralDefect
 from anomalib_scdae.data.synthetic.defects import contaminate, discolor
-from anomalib_scdae.data.synthetic.scene import StructuralDefect
 from anomalib_scdae.data.synthetic.screw_bag.scene import ScrewBagScene
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Splicing connectors: two clamps of one size, joined by a cable whose colour tells their size."""
 
-from anomalib_scdae.data.synthetic.scene import Category
+from anomalib_scdae.data.synthetic.category import Category
 from anomalib_scdae.data.synthetic.splicing_connectors.logical import LOGICAL
 from anomalib_scdae.data.synthetic.splicing_connectors.painting import paint
 from anomalib_scdae.data.synthetic.splicing_connectors.rules import RULES

@@ -4,7 +4,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from anomalib_scdae.data.synthetic.scene import Area, Fault, LogicalDefect, Pose, Rng, Silhouette, pick
+from anomalib_scdae.data.synthetic.category import LogicalDefect
+from anomalib_scdae.data.synthetic.scene import Area, Fault, Pose, Rng, Silhouette, pick
 from anomalib_scdae.data.synthetic.splicing_connectors.cables import cable_path
 from anomalib_scdae.data.synthetic.splicing_connectors.scene import (
     CABLE_AREA,

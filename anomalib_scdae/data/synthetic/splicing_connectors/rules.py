@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every normal pair obeys."""
 
-from anomalib_scdae.data.synthetic.scene import Rule
+from anomalib_scdae.data.synthetic.category import Rule
 from anomalib_scdae.data.synthetic.splicing_connectors.scene import (
     CABLE_LENGTH,
     COLORS,
