@@ -20,5 +20,5 @@ def test_the_page_lists_every_rule_and_every_defect(name: str) -> None:
         assert f"| `{logical.name}` | `{logical.rule}` | {logical.mask} |" in section
     for structural in category.structural:
         assert f"| `{structural.name}` | {structural.text} |" in section
-    picture = PAGE.parent / "images" / f"synthetic_{name}.jpg"
-    assert picture.stat().st_size <= 300_000
+    picture = PAGE.parent / "images" / f"synthetic_{name}.webp"
+    assert picture.stat().st_size <= 250_000

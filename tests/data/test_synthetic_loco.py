@@ -116,6 +116,8 @@ def test_synthesize_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     counts = [f"--{name}_images={count}" for name, count in (("train", 2), ("logical", 11), ("structural", 7))]
     assert main(["synthesize", *options, *counts, "--processes", "1", "--contact_sheets", "true"]) == 0
     assert len(list((tmp_path / "juice_bottle/test/logical_anomalies").iterdir())) == 11
-    assert Image.open(tmp_path / "juice_bottle.jpg").width > 1000
+    with Image.open(tmp_path / "juice_bottle.webp") as sheet:
+        assert sheet.format == "WEBP"
+        assert sheet.width > 1000
     assert main(["synthesize", *options]) == 1
     assert "was rendered with train=2 instead of 24" in capsys.readouterr().err

@@ -63,4 +63,4 @@ def synthesize(
         folder = prepare(recipe, root, processes)
         print(f"{recipe.category}: {folder}")
         if contact_sheets:
-            print(f"{recipe.category}: {write_contact_sheet(folder, root / f'{recipe.category}.jpg')}")
+            print(f"{recipe.category}: {write_contact_sheet(folder, root / f'{recipe.category}.webp')}")

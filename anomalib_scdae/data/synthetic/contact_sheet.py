@@ -22,9 +22,9 @@ def write_contact_sheet(folder: Path, path: Path, width: int = 1600, quality: in
 
     Args:
         folder: A category's folder in the layout of MVTec LOCO.
-        path: Where to write the sheet, a JPEG file.
+        path: Where to write the sheet, a WebP file.
         width: Width of the sheet in pixels.
-        quality: JPEG quality.
+        quality: WebP quality.
 
     Returns:
         ``path``.
@@ -39,7 +39,7 @@ def write_contact_sheet(folder: Path, path: Path, width: int = 1600, quality: in
         tiles += [_tile(file, masks, name, tile) for file, masks, name in _examples(folder, kind, names)]
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % across)
     grid = [_spaced(tiles[first : first + across], axis=1) for first in range(0, len(tiles), across)]
-    cv2.imwrite(str(path), _spaced(grid, axis=0), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    cv2.imwrite(str(path), _spaced(grid, axis=0), [cv2.IMWRITE_WEBP_QUALITY, quality])
     return path
 
 
