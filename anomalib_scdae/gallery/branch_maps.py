@@ -3,13 +3,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from anomalib.data.utils import read_image
 
-if TYPE_CHECKING:
-    from anomalib_scdae.model.lightning_model import SCDAE
+from anomalib_scdae.images import opened
+from anomalib_scdae.model.lightning_model import SCDAE
 
 LOCAL, COMBINED = "local", "combined"
 
@@ -23,7 +23,7 @@ def branch_names(branches: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def branch_maps_of(model: "SCDAE") -> Callable[[Path], Mapping[str, torch.Tensor]]:
+def branch_maps_of(model: SCDAE) -> Callable[[Path], Mapping[str, torch.Tensor]]:
     """Return a function for :func:`~.selection.gallery_rows` that runs a trained model on an image file.
 
     Args:
@@ -36,7 +36,8 @@ def branch_maps_of(model: "SCDAE") -> Callable[[Path], Mapping[str, torch.Tensor
     names = [LOCAL, *branch_names(model.hparams["branches"]), COMBINED]
 
     def maps_of(image_path: Path) -> Mapping[str, torch.Tensor]:
-        image: Any = read_image(image_path, as_tensor=True)
+        with opened(image_path):
+            image: Any = read_image(image_path, as_tensor=True)
         model.eval()
         maps = model.model.maps(model.transformed(image[None].to(model.device)))
         every = torch.cat([maps, model.model.anomaly_map.combine(maps)], dim=1)[0].cpu()

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.gallery.compose import AnyMap, GalleryRow
-from anomalib_scdae.metrics.ground_truth import mask_files
+from anomalib_scdae.metrics.ground_truth import mask_files, read_mask
+from anomalib_scdae.metrics.map_files import find_map, map_file
 from anomalib_scdae.metrics.prediction_writer import Prediction
 
 
@@ -75,9 +75,10 @@ def maps_in_folder(folder: str | Path) -> Callable[[Path], Mapping[str, AnyMap]]
     """
 
     def maps_of(image_path: Path) -> Mapping[str, AnyMap]:
-        file = Path(folder) / "test" / image_path.parent.name / f"{image_path.stem}.tiff"
-        if not file.is_file():
-            msg = f"{file} is not there: run `anomalib test` with the callback PredictionWriter first."
+        file = find_map(Path(folder), image_path)
+        if file is None:
+            missing = map_file(Path(folder), image_path)
+            msg = f"{missing} is not there: run `anomalib test` with the callback PredictionWriter first."
             raise UserError(msg)
         return {"anomaly map": tifffile.imread(file)}
 
@@ -86,8 +87,5 @@ def maps_in_folder(folder: str | Path) -> Callable[[Path], Mapping[str, AnyMap]]
 
 def anomalous_pixels(image_path: Path) -> NDArray[np.bool_] | None:
     """Return the anomalous pixels of a test image over all its masks, shape ``[H, W]``; ``None`` if it has none."""
-    masks = []
-    for file in mask_files(image_path):
-        with Image.open(file) as mask:
-            masks.append(np.asarray(mask.convert("L")) > 0)
+    masks = [read_mask(file) > 0 for file in mask_files(image_path)]
     return np.logical_or.reduce(masks) if masks else None

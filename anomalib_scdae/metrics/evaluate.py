@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``anomalib-scdae evaluate``: the authors' figures from anomaly maps on disk or from an exported model."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,20 @@ from rich.progress import track
 from rich.table import Column, Table
 
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.files import replacing
+from anomalib_scdae.files import write_json
+from anomalib_scdae.images import image_shape, is_image
 from anomalib_scdae.metrics.anomaly_types import GOOD, MEAN, auroc_per_type, short_name, with_mean
 from anomalib_scdae.metrics.exported import Precision, write_maps
-from anomalib_scdae.metrics.ground_truth import image_shape, mask_files, read_defects_config, read_ground_truth
+from anomalib_scdae.metrics.ground_truth import (
+    GroundTruth,
+    Saturation,
+    mask_files,
+    read_defects_config,
+    read_ground_truth,
+)
+from anomalib_scdae.metrics.map_files import find_map, map_file
 from anomalib_scdae.metrics.spro import FPR_LIMITS, SPROAccumulator
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
-MAP_SUFFIXES = (".tiff", ".tif", ".TIFF", ".TIF")
 Metrics = dict[str, Any]
 
 
@@ -70,39 +75,52 @@ def evaluate(
         The figures, in the layout of the JSON file.
 
     Raises:
-        UserError: If the data set, a map or a mask is missing or differs in size, before any map is evaluated; if
-            what is in one cannot be used, when it is met.
+        UserError: If the data set, a map or a mask is missing, cannot be read or used, or differs in size; before any
+            map is evaluated.
     """
     if not limits or not all(0 < limit <= 1 for limit in limits):
         msg = f"limits must be false-positive rates in (0, 1], got {limits}."
         raise UserError(msg)
+    if output is not None:
+        _check_output(Path(output))
     root, map_folder = Path(dataset) / category, Path(maps) / category
     paths = _test_images(root)
-    if exported is not None:
-        write_maps(Path(exported), paths, map_folder / "test", precision)
-    images = _match(root, paths, map_folder)
     config = read_defects_config(root)
+    if exported is not None:
+        write_maps(Path(exported), paths, map_folder, precision)
+    images = _match(root, paths, map_folder)
+    # All files are read twice: what is wrong with one of them is told before any map is evaluated.
+    for image in track(images, description=f"checking {category}"):
+        _read_map(image.anomaly_map)
+        _ground_truth(image, config)
     accumulator = SPROAccumulator(exact=exact, lowest_limit=min(*limits, FPR_LIMITS[0]))
     scores = np.empty(len(images))
     for index, image in enumerate(track(images, description=f"evaluating {category}")):
-        anomaly_map = _read_map(image.anomaly_map)
+        anomaly_map, truth = _read_map(image.anomaly_map), _ground_truth(image, config)
         scores[index] = anomaly_map.max()
-        if image.masks:
-            truth = read_ground_truth(image.path, image.masks, config)
-            accumulator.add_anomalous(image.type, anomaly_map, truth)
-        else:
+        if truth is None:
             accumulator.add_good(anomaly_map)
+        else:
+            accumulator.add_anomalous(image.type, anomaly_map, truth)
     metrics = _metrics(accumulator, scores, np.array([image.type for image in images]), limits)
     if output is not None:
-        with replacing(Path(output)) as file:
-            file.write_text(json.dumps(metrics, indent=4, sort_keys=True) + "\n", "utf-8")
+        write_json(Path(output), metrics)
     _print(metrics, category, limits)
     return metrics
 
 
+def _check_output(output: Path) -> None:
+    if output.is_dir():
+        msg = f"--output {output} is a folder: name the JSON file to write, such as {output / 'metrics.json'}."
+        raise UserError(msg)
+    if blocked := next((parent for parent in output.parents if parent.exists() and not parent.is_dir()), None):
+        msg = f"--output {output} cannot be written: {blocked} is a file and no folder; choose another place."
+        raise UserError(msg)
+
+
 def _test_images(root: Path) -> list[Path]:
     """Find the test images of a category."""
-    paths = sorted(path for path in root.glob("test/*/*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = sorted(path for path in root.glob("test/*/*") if is_image(path))
     if not paths:
         msg = f"{root / 'test'} holds no images: --dataset must be the folder that holds the category's."
         raise UserError(msg)
@@ -114,12 +132,11 @@ def _test_images(root: Path) -> list[Path]:
 
 def _match(root: Path, paths: Sequence[Path], maps: Path) -> list[_TestImage]:
     """Match test images, maps and masks, and check sizes from the files' headers."""
-    images = []
-    missing = []
+    images, missing = [], []
     for path in paths:
-        anomaly_map = _map_file(maps / "test" / path.parent.name / path.stem)
+        anomaly_map = find_map(maps, path)
         if anomaly_map is None:
-            missing.append(f"{path.parent.name}/{path.stem}.tiff")
+            missing.append(map_file(maps, path).relative_to(maps / "test"))
             continue
         masks = [] if path.parent.name == GOOD else mask_files(path)
         if path.parent.name != GOOD and not masks:
@@ -137,19 +154,13 @@ def _match(root: Path, paths: Sequence[Path], maps: Path) -> list[_TestImage]:
     return images
 
 
-def _map_file(stem: Path) -> Path | None:
-    candidates = (stem.with_name(stem.name + suffix) for suffix in MAP_SUFFIXES)
-    return next((path for path in candidates if path.is_file()), None)
-
-
 def _check_sizes(image: _TestImage) -> None:
     height, width = image_shape(image.path)
     try:
         with tifffile.TiffFile(image.anomaly_map) as file:
             shape = file.series[0].shape
-    except (tifffile.TiffFileError, IndexError) as error:
-        msg = f"{image.anomaly_map} is not a readable TIFF file ({error}): write the map again."
-        raise UserError(msg) from error
+    except Exception as error:  # a damaged file provokes many kinds
+        raise _unreadable_map(image.anomaly_map, error) from error
     if shape != (height, width):
         size = "x".join(map(str, reversed(shape)))
         msg = f"{image.anomaly_map} is {size} but its image {width}x{height}: resize the map to the image bilinearly."
@@ -160,14 +171,25 @@ def _check_sizes(image: _TestImage) -> None:
             raise UserError(msg)
 
 
+def _unreadable_map(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} is not a readable TIFF file ({error}): write the map again.")
+
+
 def _read_map(path: Path) -> NDArray[np.floating]:
-    anomaly_map = tifffile.imread(path)
+    try:
+        anomaly_map = tifffile.imread(path)
+    except Exception as error:  # as above
+        raise _unreadable_map(path, error) from error
     if not np.issubdtype(anomaly_map.dtype, np.floating):
         anomaly_map = anomaly_map.astype(np.float64)
-    if np.isnan(anomaly_map.max()):
-        msg = f"{path} holds NaN: a map must have a score for every pixel."
+    if not np.isfinite((anomaly_map.min(), anomaly_map.max())).all():
+        msg = f"{path} holds NaN or infinite values: a map must have a finite score for every pixel."
         raise UserError(msg)
     return anomaly_map
+
+
+def _ground_truth(image: _TestImage, config: Mapping[int, Saturation] | None) -> GroundTruth | None:
+    return read_ground_truth(image.path, image.masks, config) if image.masks else None
 
 
 def _metrics(

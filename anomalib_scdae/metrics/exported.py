@@ -12,7 +12,8 @@ from rich.progress import track
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.files import replacing
-from anomalib_scdae.metrics.ground_truth import image_shape
+from anomalib_scdae.images import image_shape, opened
+from anomalib_scdae.metrics.map_files import map_file
 
 #: OpenVINO's names of the types that it can compute in.
 Precision = Literal["f32", "bf16", "f16"]
@@ -27,12 +28,12 @@ def write_maps(model: Path, images: Sequence[Path], folder: Path, precision: Pre
     Args:
         model: Model that Anomalib has exported: ``model.xml`` (OpenVINO) or ``model.onnx``.
         images: Images ``.../<type>/<image>.png``.
-        folder: Folder to write to, as ``<folder>/<type>/<image>.tiff``.
+        folder: Folder of the category's maps; see :func:`~anomalib_scdae.metrics.map_files.map_file`.
         precision: What OpenVINO computes in: ``f32``, ``bf16`` or ``f16``. Left to itself it takes bf16 where the
             processor has it.
 
     Raises:
-        UserError: If the model cannot be loaded or gives no anomaly maps.
+        UserError: If the model cannot be loaded or gives no anomaly maps, or an image cannot be read.
     """
     import torch
 
@@ -41,7 +42,7 @@ def write_maps(model: Path, images: Sequence[Path], folder: Path, precision: Pre
     infer = load_exported(model, precision)
     for path in track(images, description=f"running {model.name}"):
         anomaly_map = torch.from_numpy(infer(path))
-        with replacing(folder / path.parent.name / f"{path.stem}.tiff") as file:
+        with replacing(map_file(folder, path)) as file:
             tifffile.imwrite(file, resize_map(anomaly_map, image_shape(path)))
 
 
@@ -74,7 +75,8 @@ def load_exported(model: Path, precision: Precision = "f32") -> Callable[[Path],
     size = _fixed_size(compiled)
 
     def infer(path: Path) -> NDArray[np.float32]:
-        image: Any = read_image(path, as_tensor=True)
+        with opened(path):
+            image: Any = read_image(path, as_tensor=True)
         if size is not None:
             image = resize(image, size, antialias=True)
         anomaly_map = compiled(image[None].numpy())[MAP_OUTPUT]

@@ -11,12 +11,11 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.images import is_image, opened
 
 CONFIG_NAME = "defects_config.json"
-MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -101,29 +100,39 @@ def _saturation(entry: Mapping[str, Any]) -> Saturation:
 
 
 def mask_files(image_path: Path, mask_path: Path | None = None) -> list[Path]:
-    """Return the mask files of an anomalous image, every channel.
+    """Return the mask files of an anomalous image, every channel: those that Anomalib's data sets choose.
 
     Args:
-        image_path: ``<category>/test/<type>/<image>.png``.
-        mask_path: One of its masks, where the data set names it; used if the layout is neither of the two below.
+        image_path: ``<category>/test/<type>/<image>.png``, of any image suffix.
+        mask_path: One of its masks, where the data set names it; this decides then.
 
     Returns:
-        ``<category>/ground_truth/<type>/<image>/*.png`` (MVTec LOCO AD), or the one file
+        The files in ``<category>/ground_truth/<type>/<image>/`` (MVTec LOCO AD), or the one file
         ``<category>/ground_truth/<type>/<image>_mask.png`` or ``<image>.png`` (MVTec AD); empty if there is none.
     """
-    if len(image_path.parts) > 3:
-        folder = image_path.parents[2] / "ground_truth" / image_path.parent.name
-        channels = sorted((folder / image_path.stem).glob("*.png"))
-        if channels:
-            return channels
-        for name in (f"{image_path.stem}_mask", image_path.stem):
-            for suffix in MASK_SUFFIXES:
-                if (folder / name).with_suffix(suffix).is_file():
-                    return [(folder / name).with_suffix(suffix)]
-    if mask_path is not None and mask_path.is_file():
-        in_channels = mask_path.parent.name == image_path.stem
-        return sorted(mask_path.parent.glob("*.png")) if in_channels else [mask_path]
-    return []
+    if mask_path is not None:
+        return _channels(mask_path.parent) if _is_channel(mask_path, image_path) else [mask_path]
+    if len(image_path.parts) <= 3:
+        return []
+    folder = image_path.parents[2] / "ground_truth" / image_path.parent.name
+    channels = _channels(folder / image_path.stem)
+    if channels or not folder.is_dir():
+        return channels
+    names = (f"{image_path.stem}_mask", image_path.stem)
+    found = [path for path in folder.iterdir() if path.stem in names and is_image(path) and path.is_file()]
+    # Of `000_mask.png` and `000_mask.jpg`, the one whose suffix the image has.
+    return sorted(found, key=lambda path: (names.index(path.stem), path.suffix != image_path.suffix, path))[:1]
+
+
+def _is_channel(mask_path: Path, image_path: Path) -> bool:
+    """Tell whether a mask lies in a folder of its image's own, as in MVTec LOCO AD."""
+    return mask_path.parts[-3:-1] == (image_path.parent.name, image_path.stem)
+
+
+def _channels(folder: Path) -> list[Path]:
+    """Return the masks in an image's folder; beside PNG files Anomalib's MVTecLOCO passes others over."""
+    files = sorted(path for path in folder.glob("*") if is_image(path))
+    return [path for path in files if path.suffix.lower() == ".png"] or files
 
 
 def read_ground_truth(
@@ -140,9 +149,10 @@ def read_ground_truth(
         config: Saturation by pixel value; ``None`` takes every region whole.
 
     Raises:
-        UserError: If the masks differ in size, a mask is empty, or ``config`` lacks a mask's pixel value.
+        UserError: If a mask cannot be read or marks no pixel, the masks differ in size, or ``config`` lacks a mask's
+            pixel value.
     """
-    masks = [_read_mask(file) for file in files]
+    masks = [read_mask(file) for file in files]
     shape = masks[0].shape
     regions: list[Region] = []
     for file, mask in zip(files, masks, strict=True):
@@ -152,28 +162,22 @@ def read_ground_truth(
             )
             raise UserError(msg)
         saturation = _saturation_of(file, mask, config)
-        is_channel = file.parent.name == image_path.stem
-        regions.extend(_region(pixels, saturation) for pixels in ([_pixels(mask)] if is_channel else _components(mask)))
+        pixels = [np.flatnonzero(mask)] if _is_channel(file, image_path) else _components(mask)
+        regions.extend(Region(region, saturation.area(region.size)) for region in pixels)
     return GroundTruth((shape[0], shape[1]), tuple(regions))
 
 
-def image_shape(path: Path) -> tuple[int, int]:
-    """Return height and width of an image from its header."""
-    with Image.open(path) as image:
-        return image.height, image.width
+def read_mask(path: Path) -> NDArray[np.uint8]:
+    """Read a mask ``[H, W]`` as Anomalib does: its gray values, of which those above 0 are anomalous.
+
+    Raises:
+        UserError: If the file cannot be read.
+    """
+    with opened(path) as image:
+        return np.asarray(image.convert("L"))
 
 
-def _read_mask(path: Path) -> NDArray[np.generic]:
-    with Image.open(path) as image:
-        one_channel = image if image.mode in {"1", "L", "P", "I", "I;16"} else image.convert("L")
-        return np.asarray(one_channel)
-
-
-def _pixels(mask: NDArray[np.generic]) -> NDArray[np.intp]:
-    return np.flatnonzero(mask)
-
-
-def _components(mask: NDArray[np.generic]) -> list[NDArray[np.intp]]:
+def _components(mask: NDArray[np.uint8]) -> list[NDArray[np.intp]]:
     count, labels = cv2.connectedComponents((mask != 0).astype(np.uint8), connectivity=8)
     labels = labels.ravel()
     order = np.argsort(labels, kind="stable")
@@ -181,11 +185,7 @@ def _components(mask: NDArray[np.generic]) -> list[NDArray[np.intp]]:
     return [order[start:end] for start, end in itertools.pairwise(bounds)]
 
 
-def _region(pixels: NDArray[np.intp], saturation: Saturation) -> Region:
-    return Region(pixels, saturation.area(pixels.size))
-
-
-def _saturation_of(file: Path, mask: NDArray[np.generic], config: Mapping[int, Saturation] | None) -> Saturation:
+def _saturation_of(file: Path, mask: NDArray[np.uint8], config: Mapping[int, Saturation] | None) -> Saturation:
     values = [int(value) for value in np.unique(mask) if value]
     if not values:
         msg = f"{file} marks no pixel: an anomalous image needs at least one anomalous pixel in each of its masks."

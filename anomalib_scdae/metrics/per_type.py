@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures for each anomaly type apart: its own images against the good ones, and the mean over the types."""
 
+import copy
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,55 +11,75 @@ import torch
 from anomalib.data import Batch
 from anomalib.metrics import AnomalibMetric
 from torch import Tensor
+from torch import distributed as dist
 from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from anomalib_scdae.metrics.anomaly_types import GOOD, anomaly_type, auroc_per_type, short_name, with_mean
 
-NAME_BYTES = 255  # the longest name that a folder may have
 
-
-class PerTypeMetric(Metric):
+class PerTypeMetric(AnomalibMetric, Metric):
     """A metric whose :meth:`compute` returns named figures, ``{name: scalar tensor}``.
 
     :class:`~anomalib_scdae.metrics.RawScoreEvaluator` logs each under its name. What cannot be computed, because
     a type is absent, is not among them.
+
+    Args:
+        fields: Batch fields that it needs.
+        prefix: Goes before the names of its figures.
+        strict: Whether a batch without these fields is an error; otherwise it is passed over.
     """
 
     higher_is_better = True
     is_differentiable = False
     full_state_update = False
 
+    def __init__(self, fields: Sequence[str] | None = None, prefix: str = "", strict: bool = True) -> None:
+        super().__init__(fields=fields, prefix=prefix, strict=strict)
+        self.prefix = prefix
+        self.clear()
 
-class _AUROCPerType(PerTypeMetric):
-    """Keeps scores and types; see :class:`AUROCPerType`."""
+    @abstractmethod
+    def clear(self) -> None:
+        """Forget all images."""
 
-    scores: list[Tensor]
-    labels: list[Tensor]
-    types: list[Tensor]
+    @abstractmethod
+    def add(self, batch: Batch, *values: Any) -> None:
+        """Add a batch, given also the values of its :attr:`fields`."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        for state in ("scores", "labels", "types"):
-            self.add_state(state, default=[], dist_reduce_fx="cat")
+    @abstractmethod
+    def figures(self) -> dict[str, float]:
+        """Return the figures by name, without the prefix, over the images of all processes."""
 
-    def update(self, scores: Tensor, labels: Tensor, image_paths: Sequence[str]) -> None:
-        """Add images: scores ``[B]`` of any range, labels ``[B]`` (0: good), and the paths that name their types."""
-        self.scores.append(scores.detach().flatten())
-        self.labels.append(labels.detach().flatten().bool())
-        self.types.append(torch.stack([_encode(anomaly_type(path)) for path in image_paths]).to(scores.device))
+    def update(self, batch: Batch) -> None:  # type: ignore[override]  # AnomalibMetric would pass the fields on
+        """Add a batch."""
+        values = [getattr(batch, name, None) for name in self.fields]
+        if all(value is not None for value in values):
+            self.add(batch, *values)
+            return
+        self._update_count -= 1
+        if self.strict:
+            msg = f"{type(self).__name__} needs the fields {', '.join(self.fields)} in a batch; one of them is absent."
+            raise ValueError(msg)
 
-    def per_type(self) -> dict[str, float]:
-        """Return the AUROC of each type that was seen, in [0, 1]; empty without good images."""
-        if len(self.scores) == 0:  # a list, or a tensor once gathered from several processes
-            return {}
-        scores = dim_zero_cat(self.scores).float().cpu().numpy()
-        anomalous = dim_zero_cat(self.labels).bool().cpu().numpy()
-        types = np.array([_decode(row) for row in dim_zero_cat(self.types)])
-        return auroc_per_type(scores, np.where(anomalous, types, GOOD))
+    def compute(self) -> dict[str, Tensor]:  # type: ignore[override]  # several figures
+        """Return the figures by name, each in [0, 1]."""
+        return {f"{self.prefix}{name}": torch.tensor(value) for name, value in self.figures().items()}
+
+    def reset(self) -> None:
+        """Forget all images."""
+        super().reset()
+        self.clear()
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Add a batch, and return the figures of this batch alone."""
+        alone = copy.deepcopy(self)
+        alone.reset()
+        alone.update(batch)
+        self.update(batch)
+        return alone.compute()
 
 
-class AUROCPerType(AnomalibMetric, _AUROCPerType):
+class AUROCPerType(PerTypeMetric):
     """Image AUROC for each anomaly type, and the mean of the types: the paper's figures (section 2.1).
 
     The type of an anomalous image is the name of its folder, so that MVTec LOCO AD gives ``image_AUROC_logical``,
@@ -74,24 +96,32 @@ class AUROCPerType(AnomalibMetric, _AUROCPerType):
     default_fields = ("pred_score", "gt_label", "image_path")
 
     def __init__(self, fields: Sequence[str] | None = None, prefix: str = "image_", strict: bool = True) -> None:
-        super().__init__(fields=fields, prefix=prefix, strict=strict)
-        self.prefix = prefix
+        super().__init__(fields, prefix, strict)
 
-    def update(self, batch: Batch) -> None:  # type: ignore[override]  # AnomalibMetric takes the fields out
-        """Add a batch."""
-        super().update(batch)
+    def clear(self) -> None:
+        """Forget all images."""
+        self._scores: list[float] = []
+        self._types: list[str] = []
 
-    def compute(self) -> dict[str, Tensor]:  # type: ignore[override]  # see PerTypeMetric
-        """Return the figures by name, each in [0, 1]."""
-        values = with_mean(self.per_type())
-        return {f"{self.prefix}AUROC_{short_name(name)}": torch.tensor(value) for name, value in values.items()}
+    def add(self, batch: Batch, *values: Any) -> None:
+        """Add images: scores ``[B]`` of any range, labels ``[B]`` (0: good), and the paths that name their types."""
+        del batch
+        scores, labels, paths = values
+        self._scores += scores.flatten().tolist()
+        self._types += [anomaly_type(path) if label else GOOD for label, path in zip(labels, paths, strict=True)]
+
+    def figures(self) -> dict[str, float]:
+        """Return the AUROC of each type that was seen, and their mean."""
+        parts = gather((self._scores, self._types))
+        scores = np.array([score for part, _ in parts for score in part])
+        types = np.array([name for _, part in parts for name in part], dtype=str)
+        return {f"AUROC_{short_name(name)}": value for name, value in with_mean(auroc_per_type(scores, types)).items()}
 
 
-def _encode(name: str) -> Tensor:
-    # As numbers, so that torchmetrics can gather them from several processes.
-    data = name.encode()[:NAME_BYTES].ljust(NAME_BYTES, b"\0")
-    return torch.tensor(list(data), dtype=torch.uint8)
-
-
-def _decode(row: Tensor) -> str:
-    return bytes(row.tolist()).rstrip(b"\0").decode(errors="replace")
+def gather(own: Any) -> list[Any]:
+    """Return what every process passes, in the order of their ranks; ``[own]`` where there is one process."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return [own]
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, own)
+    return parts

@@ -2,6 +2,7 @@
 """Write scores and maps during ``anomalib test``, so that anyone can evaluate them."""
 
 import csv
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +14,13 @@ from torch import Tensor
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.files import replacing
+from anomalib_scdae.images import image_shape
 from anomalib_scdae.metrics.anomaly_types import anomaly_type
 from anomalib_scdae.metrics.au_spro import resize_map
-from anomalib_scdae.metrics.ground_truth import image_shape
+from anomalib_scdae.metrics.map_files import map_file
 from anomalib_scdae.metrics.raw_outputs import RawOutputs
+
+logger = logging.getLogger(__name__)
 
 SCORES_NAME = "scores.csv"
 
@@ -38,7 +42,8 @@ class PredictionWriter(Callback):
     prediction (1: anomalous; empty where unknown). ``<dir>/<category>/test/<type>/<image>.tiff`` is its raw map in
     float32 at the image's own size: the layout that the MVTec LOCO AD authors' evaluation and
     ``anomalib-scdae evaluate`` read. Values are those of the model, before the post-processor clamps them; the
-    prediction is the post-processor's.
+    prediction is the post-processor's. Images of one folder whose names differ in their suffixes only keep these in
+    their maps' names, see :func:`~anomalib_scdae.metrics.map_files.map_file`.
 
     In YAML, under ``trainer.callbacks``: ``class_path: anomalib_scdae.metrics.prediction_writer.PredictionWriter``.
 
@@ -66,6 +71,7 @@ class PredictionWriter(Callback):
         self.category = category
         self._raw = RawOutputs()
         self._started: set[Path] = set()
+        self._written: dict[Path, Path] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """See outputs before the post-processor does, and be called after it."""
@@ -75,7 +81,7 @@ class PredictionWriter(Callback):
         others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
         trainer.callbacks = [*others, self]  # type: ignore[attr-defined]
         self._raw.attach(trainer)
-        self._started = set()
+        self._started, self._written = set(), {}
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the trainer as it was."""
@@ -104,8 +110,19 @@ class PredictionWriter(Callback):
             if self.scores:
                 self._append(folder / f"{SCORES_NAME}.part{rank}", prediction)
             if self.maps:
-                with replacing(folder / "test" / prediction.type / f"{path.stem}.tiff") as file:
+                with replacing(self._map_file(folder, path)) as file:
                     tifffile.imwrite(file, resize_map(_map(batch, index), image_shape(path)))
+
+    def _map_file(self, folder: Path, image: Path) -> Path:
+        """Return where a map belongs; never where this test has put that of another image."""
+        wanted = file = map_file(folder, image)
+        number = 1
+        while self._written.setdefault(file, image) != image:
+            number += 1
+            file = wanted.with_suffix(f".{number}.tiff")
+        if file != wanted:
+            logger.warning("The map of %s is written to %s: %s has that of another image.", image, file, wanted.name)
+        return file
 
     def _folder(self, image_path: Path) -> Path:
         if self.category is not None:

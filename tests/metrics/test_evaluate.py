@@ -14,7 +14,8 @@ from sklearn.metrics import roc_auc_score
 from anomalib_scdae.cli import main
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.metrics.evaluate import evaluate
-from tests.loco_data import CONFIG, TYPES, make_category
+from anomalib_scdae.metrics.map_files import map_file
+from tests.loco_data import CONFIG, TYPES, make_category, write_image
 from tests.spro_reference import Channel, brute_force_au_spro
 
 SHAPE = (26, 34)
@@ -102,6 +103,11 @@ def remove(files):
         file.unlink()
 
 
+def cut(file, size):
+    assert len(file.read_bytes()) > size
+    file.write_bytes(file.read_bytes()[:size])
+
+
 def write_map(values):
     return lambda _, maps: tifffile.imwrite(maps / FIRST_MAP, values, photometric="minisblack")
 
@@ -117,7 +123,12 @@ SPOILT = {
     r"6x5 but its image 34x26": write_map(np.zeros((5, 6), np.float32)),
     r"3x34x26 but its image 34x26": write_map(np.zeros((26, 34, 3), np.float32)),
     r"not a readable TIFF": lambda _, maps: (maps / FIRST_MAP).write_bytes(b"nothing"),
+    r"000\.tiff is not a readable TIFF": lambda _, maps: cut(maps / FIRST_MAP, 1000),
     r"holds NaN": write_map(np.full(SHAPE, np.nan, np.float32)),
+    r"infinite values": write_map(np.where(np.arange(SHAPE[1]) == 3, -np.inf, np.ones(SHAPE)).astype(np.float32)),
+    r"test/good/000\.png cannot be read": lambda category, _: (category / "test/good/000.png").write_text("an image"),
+    r"good/001\.png cannot be read": lambda category, _: (category / "test/good/001.png").write_bytes(b""),
+    r"000/001\.png cannot be read": lambda category, _: cut(category / SECOND_MASK, 60),
     r"has no mask": lambda category, _: remove((category / SECOND_MASK).parent.iterdir()),
     r"differs in size": write_mask((4, 4), 200),
     r"marks no pixel": write_mask(SHAPE[::-1], 0),
@@ -144,6 +155,49 @@ def test_wrong_folder_and_limits_are_named(category, maps):
         evaluate(dataset=category, category="pushpins", maps=maps)
     with pytest.raises(UserError, match="limits"):
         evaluate(dataset=category.parent, category="pushpins", maps=maps, limits=[0.0])
+
+
+@pytest.mark.parametrize("output", ["", "defects_config.json/metrics.json"])
+def test_an_output_that_cannot_be_written_is_told_before_anything_is_read(category, maps, output):
+    remove(maps.glob("**/*.tiff"))
+    with pytest.raises(UserError, match="--output"):
+        evaluate(dataset=category.parent, category="pushpins", maps=maps, output=category / output)
+
+
+def test_a_fault_in_the_last_image_is_told_before_any_is_evaluated(category, maps, monkeypatch):
+    last = f"ground_truth/{TYPES[1]}/003/002.png"
+    Image.new("L", SHAPE[::-1]).save(category / last)
+    monkeypatch.setattr("anomalib_scdae.metrics.evaluate.SPROAccumulator", None)
+    with pytest.raises(UserError, match=r"003/002\.png marks no pixel"):
+        evaluate(dataset=category.parent, category="pushpins", maps=maps)
+
+
+def test_images_and_masks_of_every_suffix(category, maps):
+    expected = evaluate(dataset=category.parent, category="pushpins", maps=maps)
+    for file in category.glob("test/*/*.png"):
+        Image.open(file).save(file.with_suffix(".webp"), lossless=True)
+        file.unlink()
+    for number, file in enumerate(sorted(category.glob("ground_truth/*/*/*.png"))):
+        Image.open(file).save(file.with_suffix((".BMP", ".tif", ".PNG")[number // 3 % 3]))
+        file.unlink()
+    assert evaluate(dataset=category.parent, category="pushpins", maps=maps) == expected
+
+
+def test_images_that_differ_in_their_suffix_have_maps_and_masks_of_their_own(tmp_path):
+    root, random = tmp_path / "data" / "part", np.random.default_rng(0)
+    names = ("good/000.png", "crack/000.png", "crack/000.bmp", "crack/000.1.png")
+    for name in names:
+        write_image(root / "test" / name, random.integers(0, 255, (*SHAPE, 3), np.uint8))
+    for number, image in enumerate(root / "test" / name for name in names):
+        mask = np.zeros(SHAPE, np.uint8)
+        mask[2 * number : 2 * number + 3, 5:9] = 255
+        if image.parent.name != "good":
+            write_image(root / "ground_truth" / "crack" / f"{image.stem}_mask{image.suffix}", mask)
+        written = map_file(tmp_path / "maps" / "part", image)
+        written.parent.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(written, mask.astype(np.float32) * (image.parent.name != "good"))
+    metrics = evaluate(dataset=root.parent, category="part", maps=tmp_path / "maps")
+    assert metrics["localization"]["auc_spro"]["crack"]["0.01"] == pytest.approx(1, abs=1e-3)
 
 
 def test_command_needs_neither_torch_nor_anomalib():

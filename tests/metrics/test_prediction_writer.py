@@ -10,8 +10,9 @@ import pytest
 import tifffile
 import yaml
 from anomalib.cli.cli import AnomalibCLI
-from anomalib.data import MVTecLOCO
+from anomalib.data import Folder, MVTecLOCO
 from anomalib.engine import Engine
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from anomalib_scdae.errors import UserError
@@ -61,6 +62,34 @@ def test_scores_and_maps_are_raw_and_in_the_official_layout(category, tmp_path):
         assert written.shape == SHAPE
         assert written.max() == pytest.approx(float(anomaly_map.max()), rel=0.1)
     assert not list(tmp_path.glob("maps/**/*part*"))
+
+
+def test_images_that_differ_in_their_suffix_keep_a_map_each(tmp_path, caplog):
+    random = np.random.default_rng(0)
+    images = {}
+    for name in ("good/0.png", "a/crack/000.png", "a/crack/000.bmp", "a/crack/000.1.png", "b/crack/000.1.png"):
+        images[name] = random.integers(0, 255, (20, 30, 3), np.uint8)
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images[name]).save(tmp_path / "data" / name)
+    data = Folder(
+        name="part",
+        root=tmp_path / "data",
+        normal_dir="good",
+        abnormal_dir=["a/crack", "b/crack"],
+        num_workers=0,
+        val_split_mode="same_as_test",
+    )
+    engine = Engine(
+        logger=False,
+        default_root_dir=tmp_path,
+        callbacks=[PredictionWriter(dir=tmp_path / "maps", category="part")],
+        enable_progress_bar=False,
+    )
+    engine.test(BrightnessModel(), datamodule=data, verbose=False)
+    written = {file.name: tifffile.imread(file) for file in tmp_path.glob("maps/part/test/crack/*")}
+    assert written.keys() == {"000.png.tiff", "000.bmp.tiff", "000.1.tiff", "000.1.2.tiff"}
+    assert len({array.tobytes() for array in written.values()}) == 4
+    assert "b/crack/000.1.png" in caplog.text
 
 
 def test_evaluating_what_was_written_gives_the_logged_figures(category, tmp_path):

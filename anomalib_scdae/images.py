@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image files: which ones are, and one sentence for those that cannot be read."""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+
+from anomalib_scdae.errors import UserError
+
+#: Suffixes, in either case, of the images that Anomalib reads (torchvision's list).
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
+# What Pillow raises on files that are damaged, cut short, empty, huge or no images at all.
+_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
+
+
+def is_image(path: Path) -> bool:
+    """Tell by the suffix whether a file is an image; hidden files, such as macOS's ``._photo.jpg``, are not."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image file; its pixels are read inside the ``with`` block.
+
+    Raises:
+        UserError: If the file is missing or cannot be read as an image, also where that is found inside the block.
+    """
+    try:
+        with Image.open(path) as image:
+            yield image
+    except UserError:
+        raise
+    except _UNREADABLE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        msg = f"{path} cannot be read as an image ({reason}): replace or remove it."
+        raise UserError(msg) from error
+
+
+def image_shape(path: Path) -> tuple[int, int]:
+    """Return height and width of an image from its header.
+
+    Raises:
+        UserError: As :func:`opened`.
+    """
+    with opened(path) as image:
+        return image.height, image.width
