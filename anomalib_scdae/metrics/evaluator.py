@@ -5,16 +5,29 @@ from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any, cast
 
+import torch
 from anomalib.data import Batch
-from anomalib.metrics import AUROC, AnomalibMetric, Evaluator, F1Score
+from anomalib.metrics import AUPRO, AUROC, PRO, AnomalibMetric, Evaluator, F1Max, F1Score
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor
-from torchmetrics.classification import BinaryPrecisionRecallCurve
+from torch import Tensor, nn
+from torchmetrics import Metric
+from torchmetrics.classification import BinaryF1Score, BinaryPrecisionRecallCurve, BinarySpecificity
 
 from anomalib_scdae.metrics.au_spro import AUsPRO
+from anomalib_scdae.metrics.fpr import FPR
 from anomalib_scdae.metrics.per_type import AUROCPerType, PerTypeMetric
 from anomalib_scdae.metrics.ranking import to_unit_interval
 from anomalib_scdae.metrics.raw_outputs import RawOutputs
+
+#: The classes (0: normal, 1: anomalous) that a metric's targets must have; without them torchmetrics gives 0.
+NEEDED_CLASSES: dict[type, set[int]] = {
+    BinaryPrecisionRecallCurve: {0, 1},
+    AUPRO: {0, 1},
+    BinaryF1Score: {1},
+    F1Max: {1},
+    PRO: {1},
+    BinarySpecificity: {0},
+}
 
 
 class RawScoreEvaluator(Evaluator):
@@ -29,7 +42,8 @@ class RawScoreEvaluator(Evaluator):
     Metrics that torchmetrics builds on the precision-recall curve (AUROC, AUPR) only rank scores, but would put them
     through a sigmoid first; they get an image of the raw values in [0, 1] with the same order.
 
-    A :class:`~anomalib_scdae.metrics.per_type.PerTypeMetric` is logged as one entry per figure.
+    A :class:`~anomalib_scdae.metrics.per_type.PerTypeMetric` is logged as one entry per figure. A figure that needs
+    anomalous images, or normal ones, is left out where there are none.
 
     Args:
         val_metrics: Metrics computed during validation.
@@ -48,6 +62,8 @@ class RawScoreEvaluator(Evaluator):
     ) -> None:
         super().__init__(val_metrics=val_metrics, test_metrics=test_metrics, compute_on_cpu=compute_on_cpu)
         self._raw = RawOutputs()
+        targets = {name for metric in (*self.val_metrics, *self.test_metrics) for name in metric.fields}
+        self._seen = nn.ModuleDict({name: _ClassesSeen() for name in sorted(targets & {"gt_label", "gt_mask"})})
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Come to see outputs before the post-processor does."""
@@ -64,14 +80,14 @@ class RawScoreEvaluator(Evaluator):
     ) -> None:
         """Update the validation metrics; the post-processor leaves validation batches raw."""
         del trainer, pl_module, outputs, args, kwargs
-        _update(self.val_metrics, batch)
+        self._update(self.val_metrics, batch)
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *args: Any, **kwargs: Any
     ) -> None:
         """Update the test metrics with raw scores and maps."""
         del trainer, pl_module, args, kwargs
-        _update(self.test_metrics, self._raw.restore(batch if outputs is None else outputs))
+        self._update(self.test_metrics, self._raw.restore(batch if outputs is None else outputs))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the validation metrics."""
@@ -83,31 +99,60 @@ class RawScoreEvaluator(Evaluator):
         del pl_module
         self._log(trainer, self.test_metrics)
 
-    def _log(self, trainer: Trainer, metrics: Iterable[Any]) -> None:
+    def _update(self, metrics: Iterable[Any], batch: Batch) -> None:
+        ranked = _ranked(batch) if any(_only_ranks(metric) for metric in metrics) else batch
         for metric in metrics:
-            if not isinstance(metric, PerTypeMetric):
-                self.log(metric.name, metric)
-                figures = {metric.name: metric.compute()} if trainer.barebones else {}
-            else:
-                figures = metric.compute() if metric.update_called else {}
-                metric.reset()
-                # Every process has the same figures; Lightning warns without sync_dist.
-                self.log_dict(figures, sync_dist=trainer.world_size > 1)
-            if trainer.barebones:  # logging is off; Anomalib wants the figures all the same
-                trainer.callback_metrics.update(figures)
-                trainer.logged_metrics.update(figures)
+            metric.update(ranked if _only_ranks(metric) else batch)
+        for field, seen in self._seen.items():
+            if getattr(batch, field, None) is not None:
+                seen.update(getattr(batch, field))
+
+    def _log(self, trainer: Trainer, metrics: Iterable[Any]) -> None:
+        classes = {field: seen.compute() for field, seen in self._seen.items() if seen.update_called}
+        figures: dict[str, Any] = {}
+        for metric in metrics:
+            if metric.update_called and _needed(metric) <= classes.get(metric.fields[-1], {0, 1}):
+                figures |= metric.compute() if isinstance(metric, PerTypeMetric) else {metric.name: metric.compute()}
+            metric.reset()
+        for seen in self._seen.values():
+            seen.reset()
+        if trainer.barebones:  # logging is off; Anomalib wants the figures all the same
+            trainer.callback_metrics.update(figures)
+            trainer.logged_metrics.update(figures)
+        else:
+            # Every process has the same figures; Lightning warns without sync_dist.
+            self.log_dict(figures, sync_dist=trainer.world_size > 1)
+
+
+class _ClassesSeen(Metric):
+    """Which of the classes 0 and 1 the targets of all processes have."""
+
+    full_state_update = False
+    counts: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("counts", torch.zeros(2, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, targets: Tensor) -> None:
+        anomalous = targets.bool()
+        self.counts += torch.stack([(~anomalous).sum(), anomalous.sum()]).to(self.counts.device)
+
+    def compute(self) -> set[int]:
+        return {label for label, count in enumerate(self.counts.tolist()) if count}
 
 
 def loco_evaluator() -> RawScoreEvaluator:
     """Return the evaluation of the paper and of the benchmark's authors, from raw scores.
 
-    Image AUROC and F1, pixel AUROC and F1 as Anomalib's default evaluator, and besides image AUROC and AU-sPRO for
-    each anomaly type that the test set's folders name.
+    Image AUROC and F1, pixel AUROC and F1 as Anomalib's default evaluator; besides image AUROC and AU-sPRO for
+    each anomaly type that the test set's folders name, and the share of good images that are refused.
     """
     return RawScoreEvaluator(
         test_metrics=[
             AUROC(fields=["pred_score", "gt_label"], prefix="image_"),
             F1Score(fields=["pred_label", "gt_label"], prefix="image_"),
+            FPR(fields=["pred_label", "gt_label"], prefix="image_"),
             AUROC(fields=["anomaly_map", "gt_mask"], prefix="pixel_", strict=False),
             F1Score(fields=["pred_mask", "gt_mask"], prefix="pixel_", strict=False),
             AUROCPerType(),
@@ -116,11 +161,12 @@ def loco_evaluator() -> RawScoreEvaluator:
     )
 
 
-def _update(metrics: Iterable[Any], batch: Batch) -> None:
-    by_rank = {id(metric) for metric in metrics if isinstance(metric, BinaryPrecisionRecallCurve)}
-    ranked = _ranked(batch) if by_rank else batch
-    for metric in metrics:
-        metric.update(ranked if id(metric) in by_rank else batch)
+def _needed(metric: Metric) -> set[int]:
+    return next((classes for kind, classes in NEEDED_CLASSES.items() if isinstance(metric, kind)), set())
+
+
+def _only_ranks(metric: Metric) -> bool:
+    return isinstance(metric, BinaryPrecisionRecallCurve)
 
 
 def _ranked(batch: Batch) -> Batch:

@@ -21,6 +21,7 @@ from torchvision.transforms.v2 import Resize
 
 from anomalib_scdae.metrics import FPR_LIMITS, AUROCPerType, AUsPRO, RawScoreEvaluator, loco_evaluator
 from anomalib_scdae.metrics import ground_truth as ground_truth_module
+from anomalib_scdae.metrics.fpr import FPR
 from anomalib_scdae.metrics.ranking import to_unit_interval
 from tests.dummy_model import BrightnessModel, raw_outputs
 from tests.loco_data import CONFIG, TYPES, make_category
@@ -199,6 +200,48 @@ def test_type_with_a_missing_mask_is_left_out_and_named(category, tmp_path, capl
         orphan.unlink()
     assert metric.compute() == {}
     assert "logical_anomalies" in caplog.text
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_type_with_a_blank_mask_is_left_out_and_the_file_named(tmp_path, caplog, channels):
+    category = make_category(tmp_path / "tile", shape=(26, 34), channels=channels)
+    blank = category / "ground_truth" / TYPES[0] / "001" / f"{channels - 1:03}.png"
+    Image.new("L", (34, 26)).save(blank)
+    figures = run_test(BrightnessModel(evaluator=loco_evaluator()), loco(category), tmp_path)
+    assert f"{blank} marks no pixel" in caplog.text
+    assert {"image_AUROC_logical", "image_AUROC_mean", "pixel_AUROC", "pixel_AUsPRO_structural_0.3"} <= figures.keys()
+    assert not {"pixel_AUsPRO_logical_0.3", "pixel_AUsPRO_mean_0.3"} & figures.keys()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        (["good"], {"image_FPR"}),
+        ([TYPES[0]], {"image_F1Score", "pixel_AUROC", "pixel_F1Score"}),
+    ],
+)
+def test_figures_that_need_the_other_class_are_left_out(category, tmp_path, kinds, expected):
+    model, data = BrightnessModel(evaluator=loco_evaluator()), loco(category)
+    data.setup("test")
+    samples = data.test_data.samples
+    data.test_data.samples = samples[samples.label.isin(kinds)].reset_index(drop=True)
+    data.setup = lambda *_, **__: None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*(AUROC|sPRO|samples|NaN|nan).*")
+        figures = run_test(model, data, tmp_path)
+    assert {name for name in figures if "AUsPRO" not in name} == expected
+    if kinds == ["good"]:
+        raw = [score for path, (score, _) in raw_outputs(model, category).items() if path.parent.name == "good"]
+        refused = np.mean(np.array(raw) > float(model.post_processor.image_threshold))
+        assert figures["image_FPR"] == pytest.approx(refused)
+
+
+def test_share_of_good_images_that_are_refused():
+    metric = FPR(fields=["pred_label", "gt_label"])
+    batch = batch_of(["a", "b", "c", "d", "e"], [0, 0, 0, 0, 1])
+    batch.pred_label = torch.tensor([True, False, False, False, True])
+    metric.update(batch)
+    assert float(metric.compute()) == 0.25
 
 
 def batch_of(paths, labels, size=(26, 34)):
