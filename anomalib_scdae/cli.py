@@ -6,10 +6,12 @@ typed function; jsonargparse turns its signature and docstring into options, hel
 way Anomalib's own command line works.
 """
 
+import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from jsonargparse import ArgumentParser
 
@@ -48,30 +50,81 @@ COMMANDS: dict[str, Command] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``anomalib-scdae`` with ``arguments`` (default: the process's own) and return the exit status."""
+    """Run ``anomalib-scdae`` with ``arguments`` (default: the process's own) and return the exit status.
+
+    Whatever goes wrong, the last line that is printed is one sentence that says what.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = _build_parser(chosen=arguments[0] if arguments else None)
-    config = parser.instantiate_classes(parser.parse_args(arguments))
+    try:
+        config = parser.instantiate_classes(parser.parse_args(arguments))
+    except (OSError, UnicodeError) as error:  # of a --config
+        parser.error(f"the file of --config cannot be read ({error})")
     options = config[config.command].as_dict()
     options.pop("config", None)
     try:
         COMMANDS[config.command].load()(**options)
     except UserError as error:
-        print(f"anomalib-scdae {config.command}: {error}", file=sys.stderr)
-        return 1
-    return 0
+        failure = str(error)
+    except OSError as error:
+        place = f" ({error.filename})" if error.filename else ""
+        failure = f"{error.strerror or error}{place}: check the path, its permissions and the space on its disk."
+    except Exception as error:  # noqa: BLE001 - it is told in full, and then in one sentence
+        traceback.print_exc()
+        failure = f"{type(error).__name__}: {_in_one_line(str(error))} This should not happen: please report all of it."
+    else:
+        return 0
+    print(f"anomalib-scdae {config.command}: {failure}", file=sys.stderr)
+    return 1
+
+
+class _Parser(ArgumentParser):
+    """A parser that tells what is wrong in one sentence."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the sentence and exit with status 2."""
+        parser = getattr(ex, "subcommand_parser", None) or self
+        program = parser.prog.replace(" [options]", "")
+        sentence = _of_option(message) or _in_one_line(message).rstrip(".")
+        print(f"{program}: {sentence}; {program} --help lists the options.", file=sys.stderr)
+        self.exit(2)
+
+
+#: What the types of options are called in a sentence.
+_TYPES = {"NoneType": "null", "int": "a whole number", "float": "a number", "Sequence": "a list", "tuple": "a list"}
+
+
+def _of_option(message: str) -> str | None:
+    """Make a sentence of what jsonargparse says about an option's value, which takes up to ten lines."""
+    option = re.match(r'Parser key "([^"]+)"', message)
+    given = re.search(r"(?:Given value|Got value): (.*)", message)
+    if option is None or given is None:
+        return None
+    takes = " or ".join(_type_name(kind) for kind in re.findall(r"Expected an? (.+?)(?:\. |\n|$)", message))
+    return f"--{option[1]} cannot be {given[1]}: it takes {takes or 'another value'}"
+
+
+def _type_name(kind: str) -> str:
+    if choices := re.fullmatch(r"typing\.Literal\[(.*)\]", kind):
+        return f"one of {choices[1]}"
+    plain = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", kind)
+    return _TYPES.get(plain, plain)
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _build_parser(chosen: str | None) -> ArgumentParser:
     """Build the parser; only the ``chosen`` sub-command is imported and gets its options."""
-    parser = ArgumentParser(
+    parser = _Parser(
         prog="anomalib-scdae",
         version=__version__,
         description="What SCDAE needs beside `anomalib train|test|predict|export --model SCDAE`.",
     )
     subcommands = parser.add_subcommands(dest="command")
     for name, command in COMMANDS.items():
-        subparser = ArgumentParser(description=command.summary)
+        subparser = _Parser(description=command.summary)
         if name == chosen:
             subparser.add_argument("--config", action="config", help="YAML file with this command's options.")
             subparser.add_function_arguments(command.load(), as_group=False)

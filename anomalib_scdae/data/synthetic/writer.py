@@ -35,8 +35,12 @@ def prepare(recipe: Recipe, root: Path, processes: int | None = None) -> Path:
         The category's folder.
 
     Raises:
-        UserError: If the folder holds anything else (it is left as it is), or ``root`` cannot be written to.
+        UserError: If the folder holds anything else (it is left as it is), ``root`` cannot be written to, or
+            ``processes`` is less than 1.
     """
+    if processes is not None and processes < 1:
+        msg = f"SyntheticLOCO cannot be rendered by {processes} processes; give at least 1."
+        raise UserError(msg)
     folder = root / recipe.category
     if _is_there(recipe, folder):
         return folder
