@@ -1,31 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Downloads that either end whole and verified or leave nothing behind.
 
-Anomalib's own ``download_and_extract`` has no time-out, takes a partial archive for a whole one on the next run, and
-creates the data set's folder before it has anything to put there, so that a failed download also breaks whoever
-looks for that folder afterwards. Its description of a download, its progress bar, its hash and its safe extraction are
-used here; the transfer is not.
+torch.hub transfers, and Anomalib unpacks. Neither knows time-outs or a rule against downloads, and Anomalib's
+``download_and_extract`` creates the data set's folder before it has anything to put there, so that a failed download
+also breaks whoever looks for that folder afterwards.
 """
 
 import logging
 import os
-import queue
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
+from typing import TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from anomalib.data.utils import DownloadInfo
-from anomalib.data.utils.download import DownloadProgressBar, extract, generate_hash
+from anomalib.data.utils.download import extract
 from filelock import FileLock
+from torch.hub import download_url_to_file
 
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.files import sha256_of
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ OFFLINE_VARIABLE = "ANOMALIB_SCDAE_OFFLINE"
 PROBE_SECONDS = 2.0
 STALL_SECONDS = 20.0
 SLOWEST_BYTES_PER_SECOND = 10_000
-CHUNK_BYTES = 1 << 20
+
+T = TypeVar("T")
 
 
 class DownloadError(UserError):
@@ -72,7 +74,7 @@ def is_offline() -> bool:
     return os.environ.get(OFFLINE_VARIABLE, "").strip().lower() not in {"", "0", "false", "no", "off"}
 
 
-def probe(url: str, timeout: float) -> None:
+def probe(url: str, timeout: float) -> int:
     """Ask the server of ``url`` for a sign of life (an HTTP HEAD request, through the system's proxies).
 
     Any answer counts, an error status too: the download itself then tells what is wrong, as quickly and more exactly.
@@ -81,33 +83,49 @@ def probe(url: str, timeout: float) -> None:
         url: Address of the file.
         timeout: Seconds after which the answer no longer matters, name resolution included.
 
+    Returns:
+        Size of the file in bytes; 0 if the server does not tell.
+
     Raises:
         DownloadError: If no answer came in time.
     """
-    outcome: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    silence = f"no answer within {timeout:g} s"
 
-    def ask() -> None:
+    def ask() -> int:
         try:
-            with urlopen(Request(url, method="HEAD"), timeout=timeout):  # noqa: S310 - addresses are constants
-                outcome.put(None)
+            with urlopen(Request(url, method="HEAD"), timeout=timeout) as response:  # noqa: S310 - addresses are constants
+                return int(response.headers.get("Content-Length") or 0)
         except HTTPError as error:
             error.close()
-            outcome.put(None)
-        except (OSError, HTTPException) as error:
-            # The same silence, whichever of the two clocks is first to notice it.
-            timed_out = isinstance(getattr(error, "reason", error), TimeoutError)
-            outcome.put(silence if timed_out else _reason(error))
+            return 0
 
-    # A socket's time-out does not cover the name look-up, which can block for half a minute behind a firewall.
-    threading.Thread(target=ask, daemon=True).start()
+    answer = _in_background(ask)
     try:
-        failure = outcome.get(timeout=timeout)
-    except queue.Empty:
-        failure = silence
-    if failure is not None:
-        msg = f"{url} cannot be reached ({failure})"
-        raise DownloadError(msg)
+        if wait([answer], timeout).done:
+            return answer.result()
+        reason = None
+    except (OSError, HTTPException) as error:
+        # The same silence, whichever of the two clocks is first to notice it.
+        timed_out = isinstance(getattr(error, "reason", error), TimeoutError)
+        reason = None if timed_out else _reason(error)
+    msg = f"{url} cannot be reached ({reason or f'no answer within {timeout:g} s'})"
+    raise DownloadError(msg)
+
+
+def _in_background(work: Callable[[], T]) -> "Future[T]":
+    """Run ``work`` in a thread that nobody needs to wait for, not even the end of the process.
+
+    A name look-up can block for half a minute behind a firewall, and no socket's time-out covers it.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised again where the result is asked for
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 def fetch(archive: Archive) -> Path:
@@ -179,50 +197,40 @@ def _refuse_foreign_content(archive: Archive) -> None:
 def _verified_archive(archive: Archive, staging: Path) -> Path:
     """Return the archive with the right hash, in ``staging``: the local one if it is whole, else downloaded."""
     target = staging / archive.local_file.name
-    if archive.local_file.is_file() and generate_hash(archive.local_file) == archive.info.hashsum:
+    if archive.local_file.is_file() and sha256_of(archive.local_file) == archive.info.hashsum:
         shutil.copyfile(archive.local_file, target)
         return target
-    if archive.local_file.is_file():  # of another hash; without one the network has been looked for already
-        _require_network(archive)
-    _download(archive.info, target)
-    if generate_hash(target) != archive.info.hashsum:
+    _download(archive.info, target, size=_require_network(archive))
+    if sha256_of(target) != archive.info.hashsum:
         msg = f"{archive.info.url} did not deliver the file with SHA-256 {archive.info.hashsum}"
         raise DownloadError(msg)
     return target
 
 
-def _require_network(archive: Archive) -> None:
-    """Make sure that a download is allowed and its server answers."""
+def _require_network(archive: Archive) -> int:
+    """Make sure that a download is allowed and its server answers; return the size in bytes, 0 if it is unknown."""
     if is_offline():
         msg = f"{archive.info.name} is not in {archive.root} and {OFFLINE_VARIABLE} forbids to download it"
         raise DownloadError(msg)
-    probe(archive.info.url, PROBE_SECONDS)
+    return probe(archive.info.url, PROBE_SECONDS)
 
 
-def _download(info: DownloadInfo, target: Path) -> None:
+def _download(info: DownloadInfo, target: Path, size: int) -> None:
     """Transfer ``info.url`` to ``target``; give up when the server stalls or crawls."""
     logger.info("Downloading %s from %s", info.name, info.url)
+    _require_space(target.parent, 2 * size)  # the archive and what is in it
+    transfer = _in_background(lambda: download_url_to_file(info.url, str(target)))
+    received = 0
     try:
-        with (
-            urlopen(info.url, timeout=STALL_SECONDS) as response,  # noqa: S310 - addresses are constants
-            target.open("wb") as file,
-            DownloadProgressBar(unit="B", unit_scale=True, miniters=1, desc=info.name) as progress,
-        ):
-            expected = int(response.headers.get("Content-Length") or 0)
-            progress.total = expected or None
-            _require_space(target.parent, 2 * expected)  # the archive and what is in it
-            started = time.monotonic()
-            received = 0
-            while chunk := response.read1(CHUNK_BYTES):  # read() would wait for the whole chunk, however slow
-                received += file.write(chunk)
-                progress.update(len(chunk))
-                seconds = time.monotonic() - started
-                if seconds > STALL_SECONDS and received < SLOWEST_BYTES_PER_SECOND * seconds:
-                    msg = f"only {received} bytes in {seconds:.0f} s"
-                    raise TimeoutError(msg)
-            if received < expected:
-                msg = f"the connection ended after {received} of {expected} bytes"
-                raise ConnectionError(msg)
+        while not wait([transfer], STALL_SECONDS).done:
+            before, received = received, sum(part.stat().st_size for part in target.parent.glob(f"{target.name}*"))
+            if received - before < SLOWEST_BYTES_PER_SECOND * STALL_SECONDS:
+                msg = f"only {received - before} bytes in {STALL_SECONDS:g} s"
+                raise TimeoutError(msg)
+        transfer.result()
+        if target.stat().st_size < size:
+            msg = f"the connection ended after {target.stat().st_size} of {size} bytes"
+            raise ConnectionError(msg)
     except (OSError, HTTPException) as error:
         msg = f"{info.url} could not be downloaded ({_reason(error)})"
         raise DownloadError(msg) from error

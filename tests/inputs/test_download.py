@@ -71,7 +71,7 @@ def test_archive_that_fills_its_own_folder(tmp_path: Path) -> None:
     [
         ("missing", "404"),
         ("truncated", "the connection ended after"),
-        ("stalling", "timed out"),
+        ("stalling", r"only \d+ bytes in"),
         ("silent", "no answer"),
     ],
 )
@@ -98,7 +98,6 @@ def test_failed_download_does_not_hinder_the_next(server: FileServer, tmp_path: 
 def test_crawling_server_is_given_up(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "STALL_SECONDS", 1e-9)
     monkeypatch.setattr(download, "SLOWEST_BYTES_PER_SECOND", 1e15)
-    monkeypatch.setattr(download, "urlopen", lambda url, timeout: urllib.request.urlopen(url, timeout=5))
     with pytest.raises(DownloadError, match=r"only \d+ bytes in"):
         fetch(archive_of(server, tmp_path))
     assert visible(tmp_path) == []
