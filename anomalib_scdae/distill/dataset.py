@@ -8,14 +8,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional as TF
 
 from anomalib_scdae.distill.backbone import INPUT_SIZE, TARGET_STRIDE
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.image_files import iterate_images, opened
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 #: Side of the teacher's input in pixels: half of the backbone's.
 TEACHER_SIZE = INPUT_SIZE // 2
 #: Stride of a PDN's output in pixels of its input.
@@ -47,7 +46,7 @@ def split_images(folder: Path, held_out: int, seed: int = 0) -> tuple[list[Path]
     Raises:
         UserError: If the folder is missing or holds too few photographs.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = sorted(folder / name for name in iterate_images(folder))
     if len(paths) <= held_out:
         msg = (
             f"{folder} holds {len(paths)} images, which is too few with {held_out} held out for validation: "
@@ -88,19 +87,15 @@ def _random_crop(image: Tensor, draw: Generator) -> Tensor:
 
 
 def _read(path: Path) -> Tensor:
-    try:
-        with Image.open(path) as image:
-            return TF.pil_to_tensor(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        msg = f"{path} cannot be read as an image: remove it from the folder."
-        raise UserError(msg) from error
+    with opened(path) as image:
+        return TF.pil_to_tensor(image.convert("RGB"))
 
 
 def _resized(image: Tensor) -> View:
     return View(*(TF.resize(image, [side, side], antialias=True) for side in (INPUT_SIZE, TEACHER_SIZE)))
 
 
-class Batch(NamedTuple):
+class CropBatch(NamedTuple):
     """Crops ``[B, 3, S, S]`` in [0, 1] and the raw features ``[B, C, S / 4 - 8, S / 4 - 8]`` of their insides."""
 
     images: Tensor
@@ -212,7 +207,7 @@ class RollingCache:
         std = (square / self.capacity - mean.square()).clamp(min=0).sqrt()
         return mean.float(), std.float().clamp(min=1e-6)
 
-    def batch(self, step: int, size: int, crop: int) -> Batch:
+    def batch(self, step: int, size: int, crop: int) -> CropBatch:
         """Draw the batch of a step: ``size`` squares of side ``crop`` pixels, from different views if possible."""
         draw = _generator(self.seed, 3, step)
         slots = torch.randperm(self.capacity, generator=draw).repeat(-(-size // self.capacity))[:size].tolist()
@@ -224,7 +219,7 @@ class RollingCache:
             images.append(self.images[slot, y : y + crop, x : x + crop])
             y, x = row + MARGIN, column + MARGIN
             targets.append(self.targets[slot, y : y + inside, x : x + inside])
-        return Batch(
+        return CropBatch(
             torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255,
             torch.from_numpy(np.stack(targets)).permute(0, 3, 1, 2),
         )

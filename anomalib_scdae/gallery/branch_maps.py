@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from anomalib.data.utils import read_image
 
-from anomalib_scdae.images import opened
+from anomalib_scdae.image_files import opened
 from anomalib_scdae.model.lightning_model import SCDAE
 
 LOCAL, COMBINED = "local", "combined"

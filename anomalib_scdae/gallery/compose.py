@@ -107,16 +107,16 @@ def _cells(row: GalleryRow, titles: Sequence[str], value_range: tuple[float, flo
     if row.ground_truth is None:
         mask = Image.new("L", image.size)
     else:
-        marked = (_plain(row.ground_truth) > 0).astype(np.uint8) * 255
+        marked = (_as_array(row.ground_truth) > 0).astype(np.uint8) * 255
         mask = visualize_gt_mask(Image.fromarray(marked)).resize(image.size, Image.Resampling.NEAREST)
     cells = [image, mask.convert("RGB")]
     for name in titles:
         if name in row.maps:
-            gray = _to_gray(_plain(row.maps[name]), value_range, image.size)
+            gray = _to_gray(_as_array(row.maps[name]), value_range, image.size)
             cells.append(visualize_anomaly_map(gray, colormap=True, normalize=False))
         else:
             cells.append(Image.new("RGB", image.size, "white"))
-    return [_framed(cell, size) for cell in cells]
+    return [_fit_into_cell(cell, size) for cell in cells]
 
 
 def _to_gray(anomaly_map: NDArray[np.floating], value_range: tuple[float, float], size: tuple[int, int]) -> Image.Image:
@@ -129,17 +129,17 @@ def _to_gray(anomaly_map: NDArray[np.floating], value_range: tuple[float, float]
 def _value_range(maps: Sequence[AnyMap]) -> tuple[float, float]:
     if not maps:
         return 0.0, 1.0
-    values = np.concatenate([_plain(anomaly_map).ravel() for anomaly_map in maps])
+    values = np.concatenate([_as_array(anomaly_map).ravel() for anomaly_map in maps])
     low, high = np.quantile(values[np.isfinite(values)], QUANTILES)
     return float(low), float(high)
 
 
-def _plain(array: AnyMap | NDArray[np.bool_]) -> NDArray[np.floating]:
+def _as_array(array: AnyMap | NDArray[np.bool_]) -> NDArray[np.floating]:
     values = array.detach().float().cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)
     return values.reshape(values.shape[-2:]).astype(np.float32)
 
 
-def _framed(image: Image.Image, size: int) -> Image.Image:
+def _fit_into_cell(image: Image.Image, size: int) -> Image.Image:
     """Fit an image into a cell of the given width and at most that height, within a white frame."""
     margin = max(2, size // 48)
     inner = size - 2 * margin

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.images import image_shape
+from anomalib_scdae.image_files import image_shape
 from anomalib_scdae.metrics.anomaly_types import anomaly_type, short_name, with_mean
 from anomalib_scdae.metrics.ground_truth import (
     GroundTruth,

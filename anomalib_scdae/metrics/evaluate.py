@@ -15,7 +15,7 @@ from rich.table import Column, Table
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.files import write_json
-from anomalib_scdae.images import image_shape, is_image
+from anomalib_scdae.image_files import image_shape, is_image
 from anomalib_scdae.metrics.anomaly_types import GOOD, MEAN, auroc_per_type, short_name, with_mean
 from anomalib_scdae.metrics.exported import Precision, write_maps
 from anomalib_scdae.metrics.ground_truth import (

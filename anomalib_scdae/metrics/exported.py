@@ -12,7 +12,7 @@ from rich.progress import track
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.files import replacing
-from anomalib_scdae.images import image_shape, opened
+from anomalib_scdae.image_files import image_shape, opened
 from anomalib_scdae.metrics.map_files import map_file
 
 #: OpenVINO's names of the types that it can compute in.

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.images import is_image, opened
+from anomalib_scdae.image_files import is_image, opened
 
 CONFIG_NAME = "defects_config.json"
 

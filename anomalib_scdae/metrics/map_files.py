@@ -5,7 +5,7 @@ from collections import Counter
 from functools import lru_cache
 from pathlib import Path
 
-from anomalib_scdae.images import is_image
+from anomalib_scdae.image_files import is_image
 
 MAP_SUFFIXES = (".tiff", ".tif", ".TIFF", ".TIF")
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.files import replacing
-from anomalib_scdae.images import image_shape
+from anomalib_scdae.image_files import image_shape
 from anomalib_scdae.metrics.anomaly_types import anomaly_type
 from anomalib_scdae.metrics.au_spro import resize_map
 from anomalib_scdae.metrics.map_files import map_file

@@ -17,7 +17,7 @@ from PIL import Image
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.images import IMAGE_SUFFIXES
+from anomalib_scdae.image_files import IMAGE_SUFFIXES
 from anomalib_scdae.metrics.ground_truth import mask_files, read_ground_truth, read_mask
 from anomalib_scdae.metrics.map_files import find_map, map_file
 

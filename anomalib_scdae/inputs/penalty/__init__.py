@@ -7,7 +7,7 @@ nothing of these images but that they are natural and varied.
 
 from anomalib_scdae.inputs.penalty.base import PenaltyImages
 from anomalib_scdae.inputs.penalty.bundled import BundledImages
-from anomalib_scdae.inputs.penalty.images import FolderImages
+from anomalib_scdae.inputs.penalty.folder import FolderImages
 from anomalib_scdae.inputs.penalty.loading import load_penalty_images
 from anomalib_scdae.inputs.penalty.reader import PenaltyReader
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from anomalib_scdae.inputs.penalty.base import PenaltyImages, is_grayscale, random_generator
-from anomalib_scdae.inputs.penalty.photographs import PHOTOGRAPHS, Picture, installed_photographs
+from anomalib_scdae.inputs.penalty.photographs import PHOTOGRAPHS, ImagePyramid, installed_photographs
 from anomalib_scdae.inputs.penalty.textures import MAX_LEAVES, dead_leaves, spectral_noise
 
 _SETUP, _IMAGE = 0, 1  # two independent streams of random numbers
@@ -140,10 +140,10 @@ def _describe(photographs: int) -> str:
     return f"bundled ({photographs} photographs of scikit-image {release} and procedural textures)"
 
 
-def _noise_tile(generator: np.random.Generator) -> Picture:
+def _noise_tile(generator: np.random.Generator) -> ImagePyramid:
     noise = spectral_noise(generator, _NOISE_SIDE, generator.uniform(0.8, 1.8), math.exp(generator.uniform(-0.7, 0.7)))
     levels = np.clip(noise * _NOISE_SCALE + 127.5, 0, 255).astype(np.uint8)
-    return Picture.of(Image.fromarray(levels), is_gray=False)
+    return ImagePyramid.from_image(Image.fromarray(levels), is_gray=False)
 
 
 def _vary(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -8,10 +8,11 @@ from anomalib.models.image.efficient_ad.lightning_model import IMAGENETTE_DOWNLO
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.image_files import iterate_images
 from anomalib_scdae.inputs.download import Archive, DownloadError, fetch
 from anomalib_scdae.inputs.penalty.base import PenaltyImages
 from anomalib_scdae.inputs.penalty.bundled import BundledImages
-from anomalib_scdae.inputs.penalty.images import FolderImages, iterate_images
+from anomalib_scdae.inputs.penalty.folder import FolderImages
 
 logger = logging.getLogger(__name__)
 

@@ -34,7 +34,7 @@ _LONGEST_SIDE = 800
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImagePyramid:
     """A picture at its own resolution and at halves of it, so that reduced views do not alias.
 
     Attributes:
@@ -46,7 +46,7 @@ class Picture:
     is_gray: bool
 
     @classmethod
-    def of(cls, image: Image.Image, is_gray: bool) -> "Picture":
+    def from_image(cls, image: Image.Image, is_gray: bool) -> "ImagePyramid":
         """Build the reduced levels, down to 64 pixels."""
         levels = [image.convert("RGB")]
         while min(levels[-1].size) >= 128:
@@ -92,7 +92,7 @@ class Picture:
         return np.asarray(view)
 
 
-def installed_photographs() -> dict[str, Picture]:
+def installed_photographs() -> dict[str, ImagePyramid]:
     """Read the photographs of ``PHOTOGRAPHS`` that are installed; nothing is ever downloaded."""
     package = find_spec("skimage")  # found, not imported
     if package is None or package.origin is None:
@@ -101,9 +101,9 @@ def installed_photographs() -> dict[str, Picture]:
     return {name: _read(folder / name) for name in PHOTOGRAPHS if (folder / name).is_file()}
 
 
-def _read(path: Path) -> Picture:
+def _read(path: Path) -> ImagePyramid:
     with Image.open(path) as image:
         is_gray = image.mode == "L"
         picture = image.convert("RGB")
     picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE), Image.Resampling.BILINEAR)
-    return Picture.of(picture, is_gray)
+    return ImagePyramid.from_image(picture, is_gray)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from anomalib_scdae.inputs.penalty import BundledImages, bundled
 from anomalib_scdae.inputs.penalty.base import random_generator
-from anomalib_scdae.inputs.penalty.photographs import PHOTOGRAPHS, Picture, installed_photographs
+from anomalib_scdae.inputs.penalty.photographs import PHOTOGRAPHS, ImagePyramid, installed_photographs
 from anomalib_scdae.inputs.penalty.textures import dead_leaves, spectral_noise
 
 
@@ -70,7 +70,7 @@ def test_textures_stand_in_where_scikit_image_has_no_photographs(monkeypatch: py
 )
 @settings(max_examples=60, deadline=None)
 def test_views_never_reach_over_the_edge(size: tuple[int, int], picture: tuple[int, int], seed: int) -> None:
-    white = Picture.of(Image.new("L", picture, 255), is_gray=True)
+    white = ImagePyramid.from_image(Image.new("L", picture, 255), is_gray=True)
     view = white.view(size, random_generator(seed))
     assert view.shape == (*size, 3)
     assert view.min() == 255

@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import CenterCrop, Compose, RandomGrayscale, Resi
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.inputs.penalty import FolderImages
 from anomalib_scdae.inputs.penalty.base import is_grayscale, random_generator
-from anomalib_scdae.inputs.penalty.images import _IMAGE, _permutation
+from anomalib_scdae.inputs.penalty.folder import _IMAGE, _permutation
 
 GENERATOR = np.random.default_rng(0)
 

@@ -2,27 +2,21 @@
 """Penalty images from a folder, prepared as EfficientAD prepares ImageNet."""
 
 import logging
-import os
-import struct
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
-from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms.v2 import functional as F
 
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.image_files import IMAGE_SUFFIXES, iterate_images, opened
 from anomalib_scdae.inputs.penalty.base import PenaltyImages, is_grayscale, random_generator
 
 logger = logging.getLogger(__name__)
 
 _ORDER, _IMAGE = 0, 1  # two independent streams of random numbers
 _MAX_UNREADABLE_IN_A_ROW = 100
-# What Pillow raises on files that are damaged, cut short, huge or no images at all
-_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 class FolderImages(PenaltyImages):
@@ -56,7 +50,7 @@ class FolderImages(PenaltyImages):
         self.folder = folder
         self.files = sorted(iterate_images(folder))
         if not self.files:
-            msg = f"penalty image folder {folder} holds no images ({', '.join(IMG_EXTENSIONS)})"
+            msg = f"penalty image folder {folder} holds no images ({', '.join(IMAGE_SUFFIXES)})"
             raise UserError(msg)
         super().__init__(source or f"{folder} ({len(self.files)} images)", image_size, seed)
         self._unreadable: set[str] = set()
@@ -78,7 +72,7 @@ class FolderImages(PenaltyImages):
             file = self.files[order[(position + attempt) % len(order)]]
             try:
                 return self._load(file, index)
-            except _UNREADABLE as error:
+            except UserError as error:
                 self._report(file, error)
         msg = f"none of {attempts} files in a row in penalty image folder {self.folder} can be read, the last: {file}"
         raise UserError(msg)
@@ -86,32 +80,21 @@ class FolderImages(PenaltyImages):
     def _load(self, file: str, index: int) -> torch.Tensor:
         """Read one file and transform it like EfficientAd's ``Resize``, ``RandomGrayscale``, ``CenterCrop``."""
         height, width = self.image_size
-        with Image.open(self.folder / file) as picture:
+        with opened(self.folder / file) as picture:
             picture.draft("RGB", (2 * width, 2 * height))  # a JPEG far larger than that is decoded at a fraction
             image = picture.convert("RGB")
         image = F.center_crop(F.resize(image, [2 * height, 2 * width]), [height, width])
         if is_grayscale(random_generator(self.seed, _IMAGE, index)):
             image = F.rgb_to_grayscale(image, num_output_channels=3)
-        pixels = (
-            np.asarray(image, np.float32) / 255
-        )  # as `ToTensor`, which would start PyTorch's threads in every thread
+        # As torchvision's `ToTensor`, which would start PyTorch's threads in every thread.
+        pixels = np.asarray(image, np.float32) / 255
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
     def _report(self, file: str, error: Exception) -> None:
         """Warn about an unreadable file, once."""
         if file not in self._unreadable:
             self._unreadable.add(file)
-            logger.warning("Penalty image %s cannot be read and is skipped (%s)", self.folder / file, error)
-
-
-def iterate_images(folder: Path) -> Iterator[str]:
-    """Yield the paths of all images below ``folder``, relative to it, in the order of the file system."""
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            # "._photo.jpg" is what macOS leaves beside photo.jpg in archives
-            if not name.startswith(".") and name.lower().endswith(IMG_EXTENSIONS):
-                yield os.path.relpath(os.path.join(parent, name), folder)  # noqa: PTH118 - a million Path objects
+            logger.warning("A penalty image is skipped: %s", error)
 
 
 @lru_cache(maxsize=4)  # a batch may reach over the end of a pass

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image files: which ones are, and one sentence for those that cannot be read."""
 
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,15 @@ _UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.D
 def is_image(path: Path) -> bool:
     """Tell by the suffix whether a file is an image; hidden files, such as macOS's ``._photo.jpg``, are not."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def iterate_images(folder: Path) -> Iterator[str]:
+    """Yield the paths of all images below ``folder``, relative to it, in the order of the file system."""
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES):
+                yield os.path.relpath(os.path.join(parent, name), folder)  # noqa: PTH118 - a million Path objects
 
 
 @contextmanager
