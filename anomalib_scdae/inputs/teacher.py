@@ -12,19 +12,17 @@ from typing import Any
 
 import torch
 from anomalib.models.image.efficient_ad.lightning_model import WEIGHTS_DOWNLOAD_INFO, EfficientAd
-from anomalib.models.image.efficient_ad.torch_model import MediumPatchDescriptionNetwork, SmallPatchDescriptionNetwork
 from anomalib.utils.path import get_pretrained_weights_dir
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from safetensors.torch import load as load_safetensors
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.inputs.download import Archive, DownloadError, fetch
+from anomalib_scdae.inputs.pdn import NETWORKS
 
 logger = logging.getLogger(__name__)
 
 BUNDLED_FOLDER = Path(__file__).parent / "bundled_teacher"
-NETWORKS = {"small": SmallPatchDescriptionNetwork, "medium": MediumPatchDescriptionNetwork}
-LAST_LAYERS = {"small": "conv4", "medium": "conv6"}
 # A plain PDN; the teacher inside `EfficientAdModel`; the same inside a Lightning checkpoint of `EfficientAd`.
 KEY_PREFIXES = ("", "teacher.", "model.teacher.")
 
@@ -65,17 +63,36 @@ def load_teacher(teacher: str = "auto", model_size: str = "small", out_channels:
     if model_size not in NETWORKS:
         msg = f"model_size is {model_size!r}, but a PDN is either 'small' or 'medium'"
         raise UserError(msg)
-    if teacher == "auto":
-        return _load_auto(model_size, out_channels)
+    path, source = _locate(teacher, model_size)
+    return _read(path, source, model_size, out_channels)
+
+
+def _locate(teacher: str, model_size: str) -> tuple[Path, str]:
+    """Return the file that ``teacher`` names, downloaded if need be, and its source in words."""
     if teacher == "bundled":
-        return _load_bundled(model_size, out_channels)
-    if teacher == "efficientad":
-        try:
-            return _load_published(model_size, out_channels)
-        except DownloadError as error:
-            msg = f"teacher 'efficientad' is not available: {error}; use teacher 'bundled' or a path instead"
-            raise UserError(msg) from error
-    return _load_path(Path(teacher), model_size, out_channels)
+        return _bundled(model_size), "bundled"
+    if teacher not in {"auto", "efficientad"}:
+        return _own(Path(teacher).expanduser()), str(Path(teacher).expanduser())
+    path = published_weights().folder / _file(model_size)
+    try:
+        if not path.is_file():
+            fetch(published_weights())
+    except DownloadError as error:
+        if teacher == "auto":
+            return _bundled_instead(model_size, str(error)), "bundled"
+        msg = f"teacher 'efficientad' is not available: {error}; use teacher 'bundled' or a path instead"
+        raise UserError(msg) from error
+    return path, f"efficientad ({path})"
+
+
+def _own(path: Path) -> Path:
+    if not path.is_file():
+        msg = (
+            f"teacher file {path} does not exist: pass 'auto', 'efficientad', 'bundled' or the path of a "
+            ".safetensors or .pth file"
+        )
+        raise UserError(msg)
+    return path
 
 
 def published_weights() -> Archive:
@@ -89,27 +106,15 @@ def _file(model_size: str) -> str:
     return f"pretrained_teacher_{model_size}.pth"
 
 
-def _load_published(model_size: str, out_channels: int) -> Teacher:
-    """Load EfficientAd's published weights, from where Anomalib has them or from the network."""
-    path = published_weights().folder / _file(model_size)
-    if not path.is_file():
-        fetch(published_weights())
-    return _read(path, f"efficientad ({path})", model_size, out_channels)
-
-
-def _load_auto(model_size: str, out_channels: int) -> Teacher:
-    """Load the published weights if they can be had quickly, else the bundled ones."""
-    try:
-        return _load_published(model_size, out_channels)
-    except DownloadError as error:
-        reason = str(error)
+def _bundled_instead(model_size: str, reason: str) -> Path:
+    """Return the bundled teacher in place of the published one, with a warning."""
     if not _bundled_file(model_size).is_file():
         remedy = _remedy(model_size)
         msg = f"no {model_size} teacher is bundled, and the published one is not available: {reason}; {remedy}"
         raise UserError(msg)
-    teacher = _load_bundled(model_size, out_channels)
+    path = _bundled(model_size)
     _warn_bundled(reason)
-    return teacher
+    return path
 
 
 @rank_zero_only
@@ -138,30 +143,17 @@ def _remedy(model_size: str) -> str:
     return f"pass {smaller}the path of a teacher made by `anomalib-scdae distill --size {model_size}`"
 
 
-def _load_bundled(model_size: str, out_channels: int) -> Teacher:
-    """Load the teacher that comes with the package, and only if it is the one that its card describes."""
+def _bundled(model_size: str) -> Path:
+    """Return the teacher that comes with the package, which must have a card to be checked against."""
     path = _bundled_file(model_size)
     if not path.is_file():
         msg = f"no {model_size} teacher is bundled: use teacher 'efficientad', or {_remedy(model_size)}"
         raise UserError(msg)
     if _expected_hash(path) is None:
-        msg = (
-            f"the card {path.with_suffix('.json')} of the bundled teacher is missing or damaged: reinstall the package"
-        )
+        card = path.with_suffix(".json")
+        msg = f"the card {card} of the bundled teacher is missing or damaged: reinstall the package"
         raise UserError(msg)
-    return _read(path, "bundled", model_size, out_channels)
-
-
-def _load_path(path: Path, model_size: str, out_channels: int) -> Teacher:
-    """Load a file of the user's."""
-    path = path.expanduser()
-    if not path.is_file():
-        msg = (
-            f"teacher file {path} does not exist: pass 'auto', 'efficientad', 'bundled' or the path of a "
-            ".safetensors or .pth file"
-        )
-        raise UserError(msg)
-    return _read(path, str(path), model_size, out_channels)
+    return path
 
 
 def _read(path: Path, source: str, model_size: str, out_channels: int) -> Teacher:
@@ -220,14 +212,14 @@ def _find_network(content: Any, path: Path) -> dict[str, torch.Tensor]:
 
 def _check_network(state_dict: dict[str, torch.Tensor], path: Path, model_size: str, out_channels: int) -> None:
     """Refuse the weights of another network than the one asked for, or weights that are not finite."""
-    size = next((size for size in NETWORKS if _matches(state_dict, size)), None)
+    channels = _out_channels(state_dict)
+    size = next((size for size in NETWORKS if _matches(state_dict, size, channels)), None)
     if size is None:
         msg = f"teacher file {path} is neither a small nor a medium PDN: its tensors have other names or shapes"
         raise UserError(msg)
     if size != model_size:
         msg = f"teacher file {path} is a {size} PDN; pass --model.model_size {size}, or another teacher"
         raise UserError(msg)
-    channels = _out_channels(state_dict, size)
     if channels != out_channels:
         msg = (
             f"teacher file {path} has {channels} output channels, but {out_channels} are asked for; pass "
@@ -239,14 +231,15 @@ def _check_network(state_dict: dict[str, torch.Tensor], path: Path, model_size: 
         raise UserError(msg)
 
 
-def _out_channels(state_dict: Mapping[str, torch.Tensor], size: str) -> int:
-    weight = state_dict.get(f"{LAST_LAYERS[size]}.weight")
-    return weight.shape[0] if weight is not None else 0
+def _out_channels(state_dict: Mapping[str, torch.Tensor]) -> int:
+    """Return the number of filters of the last convolution."""
+    last = max(name for name in state_dict if name.endswith(".weight"))
+    return next(iter(state_dict[last].shape), 0)
 
 
-def _matches(state_dict: Mapping[str, torch.Tensor], size: str) -> bool:
-    """Tell whether names and shapes are those of Anomalib's PDN of that size, whatever its number of channels."""
+def _matches(state_dict: Mapping[str, torch.Tensor], size: str, out_channels: int) -> bool:
+    """Tell whether names and shapes are those of Anomalib's PDN of that size."""
     with torch.device("meta"):  # no memory, and no random numbers drawn from the global generator
-        network = NETWORKS[size](out_channels=_out_channels(state_dict, size) or 1)
+        network = NETWORKS[size](out_channels=out_channels)
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
     return {name: tensor.shape for name, tensor in state_dict.items()} == expected

@@ -2,30 +2,15 @@
 """EfficientAD's networks, imported from Anomalib, and what SCDAE does with them."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
-from anomalib.models.image.efficient_ad.torch_model import (
-    AutoEncoder,
-    MediumPatchDescriptionNetwork,
-    SmallPatchDescriptionNetwork,
-    imagenet_norm_batch,
-)
+from anomalib.models.image.efficient_ad.torch_model import AutoEncoder, imagenet_norm_batch
 from torch import nn
 from torch.nn import functional as F
 
-from anomalib_scdae.errors import check_choice
+from anomalib_scdae.inputs.pdn import ModelSize, PatchDescriptionNetwork, patch_description_network
 from anomalib_scdae.model.fast.relu_pool import relu_pool
-
-ModelSize = Literal["small", "medium"]
-PatchDescriptionNetwork = SmallPatchDescriptionNetwork | MediumPatchDescriptionNetwork
-
-
-def patch_description_network(size: ModelSize, out_channels: int, padding: bool = False) -> PatchDescriptionNetwork:
-    """Build a patch description network (PDN) of the given size; the paper's 1.1 uses it as teacher and student."""
-    check_choice("model_size", size, ModelSize)
-    network = SmallPatchDescriptionNetwork if size == "small" else MediumPatchDescriptionNetwork
-    return network(out_channels=out_channels, padding=padding)
 
 
 class Filters(NamedTuple):
