@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Provenance cards: what a teacher was made of, beside its weights; and the ``teachers`` command that shows them."""
 
-import csv
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.files import replacing
-from anomalib_scdae.inputs.teacher import BUNDLED_FOLDER, NETWORKS, published_weights
+from anomalib_scdae.files import sha256_of, write_json
+from anomalib_scdae.inputs.pdn import NETWORKS
+from anomalib_scdae.inputs.teacher import BUNDLED_FOLDER, published_weights
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,7 @@ class Card:
 
     def write(self, path: Path) -> None:
         """Write the card to ``path``."""
-        with replacing(path) as file:
-            file.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        write_json(path, asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> "Card":
@@ -75,17 +74,9 @@ class Card:
             raise UserError(msg) from error
 
 
-def file_hash(path: Path) -> str:
-    """Compute the SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def write_curve(curve: list[tuple[int, float]], output: Path) -> None:
     """Save a learning curve as ``output.csv`` and ``output.png``, whatever the suffix of ``output``."""
-    with output.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["step", "validation_mse"])
-        writer.writerows(curve)
+    pd.DataFrame(curve, columns=["step", "validation_mse"]).to_csv(output.with_suffix(".csv"), index=False)
     from matplotlib.figure import Figure  # not pyplot, which would choose a backend for the whole process
 
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -115,7 +106,7 @@ def teachers(folder: Path | None = None) -> None:
 
 def _card_table(card: Card, weights: Path) -> Table:
     """Show one card, and whether the weights beside it are the ones that it describes."""
-    intact = file_hash(weights) == card.sha256
+    intact = sha256_of(weights) == card.sha256
     table = Table(
         title=f"{card.name} ({'bundled' if weights.parent == BUNDLED_FOLDER else weights})", show_header=False
     )

@@ -20,10 +20,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from anomalib_scdae import __version__
 from anomalib_scdae.distill.backbone import FeatureTargets
-from anomalib_scdae.distill.card import Card, file_hash, write_curve
+from anomalib_scdae.distill.card import Card, write_curve
 from anomalib_scdae.distill.dataset import SMALLEST_CROP, STRIDE, TEACHER_SIZE, RollingCache, split_images
-from anomalib_scdae.distill.training import Distillation, Recipe, Size, Validation, write_weights
+from anomalib_scdae.distill.training import Distillation, DistillationOptions, Validation, write_weights
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.files import sha256_of
+from anomalib_scdae.inputs.pdn import ModelSize
 
 Triple = tuple[float, float, float]
 
@@ -33,7 +35,7 @@ def distill(
     backbone: str,
     output: Path,
     *,
-    size: Size = "small",
+    size: ModelSize = "small",
     steps: int = 20_000,
     resume: bool = False,
     backbone_weights: Path | None = None,
@@ -110,7 +112,7 @@ def distill(
         "backbone": backbone,
         "layers": features.description,
         "backbone_weights": features.source,
-        "backbone_sha256": file_hash(backbone_weights) if backbone_weights else "",
+        "backbone_sha256": sha256_of(backbone_weights) if backbone_weights else "",
         "licences": licences,
         "images": f"{images.resolve().name}: {len(training)} for training, {len(held_out)} held out",
         "command": _command(options),
@@ -133,9 +135,9 @@ def distill(
         seed=seed,
         identity=data,
     )
-    shared = {field.name: options[field.name] for field in fields(Recipe) if field.name in options}
-    recipe = Recipe(**shared, data=data, bf16=_use_bf16(precision, target))
-    run = Distillation(recipe, rolling, target, compile)
+    shared = {field.name: options[field.name] for field in fields(DistillationOptions) if field.name in options}
+    run_options = DistillationOptions(**shared, data=data, bf16=_use_bf16(precision, target))
+    run = Distillation(run_options, rolling, target, compile)
     if resume and files.checkpoint.is_file():
         run.load(files.checkpoint)
         console.print(f"Resuming after {run.done} of {steps} steps.")
@@ -190,7 +192,7 @@ class _Files:
         notes = {key: provenance[key] for key in ("size", "out_channels", "backbone", "layers", "version")}
         write_weights(run.exported(), self.output, notes | {"validation_mse": round(error, 4), "steps": run.done})
         now = dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds")
-        Card(**provenance, sha256=file_hash(self.output), validation_mse=error, created=now, curve=run.curve).write(
+        Card(**provenance, sha256=sha256_of(self.output), validation_mse=error, created=now, curve=run.curve).write(
             self.card
         )
         write_curve(run.curve, self.output)
@@ -284,7 +286,7 @@ def _train(
     run: Distillation, validation: Validation, validate_every: int, progress: Progress, write: Callable[[], None]
 ) -> None:
     """Train to the end; validate, and write everything, every so many steps."""
-    steps = run.recipe.steps
+    steps = run.options.steps
     task = progress.add_task("steps", total=steps, completed=run.done, note="")
     average = math.nan
     while run.done < steps:
@@ -302,5 +304,5 @@ def _train(
 
 def _show(progress: Progress, task: TaskID, run: Distillation, loss: float) -> None:
     speed = progress.tasks[task].speed
-    throughput = f", {speed * run.recipe.batch:.1f} crops/s" if speed else ""
+    throughput = f", {speed * run.options.batch:.1f} crops/s" if speed else ""
     progress.update(task, completed=run.done, note=f"loss {loss:.4f}{throughput}")

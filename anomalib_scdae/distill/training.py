@@ -11,29 +11,29 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
+from torchmetrics.regression import R2Score
 
 from anomalib_scdae.distill.backbone import FeatureTargets
 from anomalib_scdae.distill.dataset import MARGIN, RollingCache, whole_view
 from anomalib_scdae.distill.optimizer import MuonAdam
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.files import replacing
-from anomalib_scdae.inputs.teacher import NETWORKS
-
-Size = Literal["small", "medium"]
+from anomalib_scdae.inputs.pdn import ModelSize, patch_description_network
 
 
 @dataclass(frozen=True)
-class Recipe:
+class DistillationOptions:
     """What a run's weights depend on; a resumed run must agree in all but ``steps``. ``data`` is a hash of the rest."""
 
     data: str
-    size: Size
+    size: ModelSize
     out_channels: int
     steps: int
     batch: int
@@ -47,9 +47,9 @@ class Recipe:
     seed: int
 
 
-def build_network(size: Size, out_channels: int) -> nn.Module:
+def build_network(size: ModelSize, out_channels: int) -> nn.Module:
     """Make a PDN with He initialisation: without normalisation layers, PyTorch's own start lets the signal fade."""
-    network = NETWORKS[size](out_channels, padding=False)
+    network = patch_description_network(size, out_channels)
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -90,17 +90,16 @@ class Validation:
         Returns:
             0 for a perfect network, 1 for one that knows no more than each channel's mean.
         """
-        moments = [self._moments(network, *pair) for pair in zip(self.images, self.targets, strict=True)]
-        squared_error, mean, square = torch.stack(moments).mean(0)
-        variance = (square - mean.square()).clamp(min=1e-12)
-        return (squared_error / variance).mean().item()
+        score = R2Score(multioutput="uniform_average").set_dtype(torch.float64)
+        for image, target in zip(self.images, self.targets, strict=True):
+            batch = (image[None].to(self.device).float() / 255).contiguous(memory_format=torch.channels_last)
+            score.update(_cells(network(batch)), _cells(target))
+        return 1 - score.compute().item()
 
-    def _moments(self, network: nn.Module, image: Tensor, target: Tensor) -> Tensor:
-        """Return squared error, mean and mean square of one photograph's target per channel, ``[3, C]``."""
-        batch = (image[None].to(self.device).float() / 255).contiguous(memory_format=torch.channels_last)
-        true = target.double()  # on the CPU: some accelerators have no double precision
-        error = network(batch).cpu().double() - true
-        return torch.stack([values.mean((0, 2, 3)) for values in (error.square(), true, true.square())])
+
+def _cells(features: Tensor) -> Tensor:
+    """Return features ``[B, C, H, W]`` as ``[B H W, C]`` on the CPU: some accelerators have no double precision."""
+    return features.cpu().double().permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def normalise(features: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -112,7 +111,7 @@ class Distillation:
     """A run: the network, its running average, the optimiser, the cache, the learning curve.
 
     Args:
-        recipe: What to do.
+        options: What to do.
         cache: Views and targets.
         device: Where to train.
         compile_network: Whether to compile the training's forward and backward passes.
@@ -123,15 +122,15 @@ class Distillation:
     """
 
     def __init__(
-        self, recipe: Recipe, cache: RollingCache, device: torch.device, compile_network: bool = False
+        self, options: DistillationOptions, cache: RollingCache, device: torch.device, compile_network: bool = False
     ) -> None:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
-            self.network = build_network(recipe.size, recipe.out_channels).to(device)
-        self.recipe, self.cache, self.device = recipe, cache, device
-        self.averaged = copy.deepcopy(self.network)
+            torch.manual_seed(options.seed)
+            self.network = build_network(options.size, options.out_channels).to(device)
+        self.options, self.cache, self.device = options, cache, device
+        self.averaged = AveragedModel(self.network, avg_fn=self._average)
         self.forward: Callable[[Tensor], Tensor] = torch.compile(self.network) if compile_network else self.network
-        self.optimizer = MuonAdam(self.network, recipe.learning_rate, recipe.weight_decay, recipe.steps)
+        self.optimizer = MuonAdam(self.network, options.learning_rate, options.weight_decay, options.steps)
         self.done = 0
         self.curve: list[tuple[int, float]] = []
         self.mean = self.std = torch.zeros(0, device=device)
@@ -142,33 +141,32 @@ class Distillation:
 
     def step(self) -> Tensor:
         """Take one step and return its loss, a scalar tensor."""
-        batch = self.cache.batch(self.done, self.recipe.batch, self.recipe.crop)
+        batch = self.cache.batch(self.done, self.options.batch, self.options.crop)
         images = batch.images.to(self.device).contiguous(memory_format=torch.channels_last)
         targets = normalise(batch.targets.to(self.device).float(), self.mean, self.std)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bf16):
             output = self.forward(images)
         loss = F.mse_loss(output.float(), targets)
         loss.backward()
         self.optimizer.step(self.done)
-        self._average()
+        self.averaged.update_parameters(self.network)
         self.cache.advance(self.done)
         self.done += 1
         return loss.detach()
 
-    @torch.no_grad()
-    def _average(self) -> None:
+    def _average(self, average: Tensor, parameter: Tensor, steps: Tensor | int) -> Tensor:
         """Follow the network with an exponential average, faster at the start, where the past is worthless."""
-        decay = min(self.recipe.average, (1 + self.done) / (10 + self.done))
-        for average, parameter in zip(self.averaged.parameters(), self.network.parameters(), strict=True):
-            average.lerp_(parameter, 1 - decay)
+        decay = min(self.options.average, (1 + int(steps)) / (10 + int(steps)))
+        return average.lerp(parameter, 1 - decay)
 
     def exported(self) -> dict[str, Tensor]:
         """Return the averaged weights in half precision under the names of Anomalib's PDN."""
-        return {name: tensor.half().cpu().contiguous() for name, tensor in self.averaged.state_dict().items()}
+        weights = self.averaged.module.state_dict()
+        return {name: tensor.half().cpu().contiguous() for name, tensor in weights.items()}
 
     def validate(self, validation: Validation) -> float:
         """Measure the weights as they will be exported, rounded to half precision, and add them to the curve."""
-        rounded = copy.deepcopy(self.averaged)
+        rounded = copy.deepcopy(self.averaged.module)
         rounded.load_state_dict(self.exported())
         error = validation.error(rounded)
         self.curve.append((self.done, error))
@@ -177,7 +175,7 @@ class Distillation:
     def save(self, path: Path) -> None:
         """Write the checkpoint; a kill at any moment leaves the old one or the new one, whole."""
         state = {
-            "recipe": asdict(self.recipe),
+            "options": asdict(self.options),
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -190,13 +188,13 @@ class Distillation:
             torch.save(state, file)
 
     def load(self, path: Path) -> None:
-        """Continue from a checkpoint of the same recipe; only the number of steps may differ.
+        """Continue from a checkpoint of a run with the same options; only the number of steps may differ.
 
         Raises:
-            UserError: If the file is no checkpoint, or one of another recipe.
+            UserError: If the file is no checkpoint, or one of another options.
         """
         state = _read_checkpoint(path, self.device)
-        ours, theirs = asdict(self.recipe), state["recipe"]
+        ours, theirs = asdict(self.options), state["options"]
         differing = [name for name in ours if name != "steps" and ours[name] != theirs.get(name)]
         if differing:
             values = ", ".join(
@@ -218,7 +216,7 @@ def _read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     except Exception as error:  # a damaged file provokes many kinds
         msg = f"{path} is damaged: remove it to start again."
         raise UserError(msg) from error
-    if not isinstance(state, dict) or "recipe" not in state:
+    if not isinstance(state, dict) or "options" not in state:
         msg = f"{path} is no checkpoint of a distillation: give another --output."
         raise UserError(msg)
     return state

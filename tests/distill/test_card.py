@@ -8,8 +8,9 @@ from anomalib.models.image.efficient_ad.torch_model import SmallPatchDescription
 from safetensors.torch import load_file, save_file
 
 from anomalib_scdae.cli import main
-from anomalib_scdae.distill.card import Card, file_hash
+from anomalib_scdae.distill.card import Card
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.files import sha256_of
 from anomalib_scdae.inputs.teacher import BUNDLED_FOLDER, load_teacher
 
 CARD = Card(
@@ -36,7 +37,7 @@ CARD = Card(
 def teacher(tmp_path: Path) -> Path:
     path = tmp_path / "mine.safetensors"
     save_file({"conv1.weight": torch.zeros(1)}, path)
-    dataclasses.replace(CARD, sha256=file_hash(path)).write(path.with_suffix(".json"))
+    dataclasses.replace(CARD, sha256=sha256_of(path)).write(path.with_suffix(".json"))
     return path
 
 
@@ -84,7 +85,7 @@ def test_bundled_teacher_is_the_one_on_its_card(
     monkeypatch.setenv("COLUMNS", "200")
     weights = BUNDLED_FOLDER / "small.safetensors"
     card = Card.read(weights.with_suffix(".json"))
-    assert card.sha256 == file_hash(weights)
+    assert card.sha256 == sha256_of(weights)
     assert card.validation_mse == card.curve[-1][1]
     assert load_teacher("bundled").sha256 == card.sha256
     assert weights.stat().st_size < 6e6
@@ -102,7 +103,7 @@ def test_bundled_teacher_is_as_good_as_its_card_says(shared_data: Path) -> None:
 
     (path,) = Path(package.__path__[0]).rglob("*.pth")
     card = Card.read(BUNDLED_FOLDER / "small.json")
-    assert card.backbone_sha256 == file_hash(path)
+    assert card.backbone_sha256 == sha256_of(path)
     _, held_out = split_images(shared_data / "imagenet_sample", 40)
     features = FeatureTargets(card.backbone, path, mean=[0.498] * 3, std=[0.502] * 3)
     network = SmallPatchDescriptionNetwork(384)

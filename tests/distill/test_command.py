@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 
 from anomalib_scdae.cli import main
 from anomalib_scdae.distill import command
-from anomalib_scdae.distill.card import file_hash
 from anomalib_scdae.distill.training import Distillation
+from anomalib_scdae.files import sha256_of
 from anomalib_scdae.inputs.teacher import load_teacher
 
 
@@ -53,7 +53,7 @@ def test_command_writes_teacher_card_and_curve(call: dict[str, Any], capsys: pyt
     network.load_state_dict(load_file(output))
     assert load_teacher(str(output), out_channels=8).state_dict.keys() == network.state_dict().keys()
     card = json.loads(output.with_suffix(".json").read_text())
-    assert card["sha256"] == file_hash(output)
+    assert card["sha256"] == sha256_of(output)
     assert (card["size"], card["out_channels"], card["backbone"]) == ("small", 8, "test_resnet")
     assert [step for step, _ in card["curve"]] == [2, 4, 6]
     assert card["validation_mse"] == card["curve"][-1][1]
@@ -79,7 +79,7 @@ def test_card_command_makes_the_same_teacher(call: dict[str, Any], tmp_path: Pat
     again = [str(places.get(word, word)) for word in words[1:]]
     again[again.index("--output") + 1] = str(tmp_path / "again" / "teacher.safetensors")
     assert main(again) == 0
-    assert file_hash(tmp_path / "again" / "teacher.safetensors") == file_hash(call["output"])
+    assert sha256_of(tmp_path / "again" / "teacher.safetensors") == sha256_of(call["output"])
 
 
 def test_interrupted_run_resumes_to_the_same_weights(call: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_killed_run_resumes_to_the_same_weights(call: dict[str, Any]) -> None:
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert main(arguments(call | {"resume": True})) == 0
-    assert file_hash(whole) == file_hash(call["output"])
+    assert sha256_of(whole) == sha256_of(call["output"])
 
 
 def test_longer_training_continues_a_finished_one(call: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,10 +137,10 @@ def test_longer_training_continues_a_finished_one(call: dict[str, Any], capsys: 
 
 def test_nothing_is_overwritten(call: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     main(arguments(call))
-    before = file_hash(call["output"])
+    before = sha256_of(call["output"])
     assert main(arguments(call)) == 1
     assert "--resume" in capsys.readouterr().err
-    assert file_hash(call["output"]) == before
+    assert sha256_of(call["output"]) == before
 
 
 def test_resuming_with_another_recipe_is_refused(call: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
