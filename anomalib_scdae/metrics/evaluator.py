@@ -63,7 +63,7 @@ class RawScoreEvaluator(Evaluator):
         super().__init__(val_metrics=val_metrics, test_metrics=test_metrics, compute_on_cpu=compute_on_cpu)
         self._raw = RawOutputs()
         targets = {name for metric in (*self.val_metrics, *self.test_metrics) for name in metric.fields}
-        self._seen = nn.ModuleDict({name: _ClassesSeen() for name in sorted(targets & {"gt_label", "gt_mask"})})
+        self._seen: Any = nn.ModuleDict({name: _ClassesSeen() for name in sorted(targets & {"gt_label", "gt_mask"})})
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Come to see outputs before the post-processor does."""

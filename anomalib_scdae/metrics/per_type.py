@@ -50,7 +50,7 @@ class PerTypeMetric(AnomalibMetric, Metric):
     def figures(self) -> dict[str, float]:
         """Return the figures by name, without the prefix, over the images of all processes."""
 
-    def update(self, batch: Batch) -> None:  # type: ignore[override]  # AnomalibMetric would pass the fields on
+    def update(self, batch: Batch) -> None:
         """Add a batch."""
         values = [getattr(batch, name, None) for name in self.fields]
         if all(value is not None for value in values):
