@@ -33,7 +33,7 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "benchmark": Command(
-        "anomalib_scdae.benchmark.command:benchmark",
+        "anomalib_scdae.benchmark.main:benchmark",
         "Train and test models side by side, and write tables and a report.",
     ),
     "distill": Command("anomalib_scdae.distill.command:distill", "Distil a teacher from a pretrained backbone."),

@@ -2,7 +2,7 @@
 """From a ``class_path`` and its ``init_args``, as Anomalib's configuration files write them, to an object."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
@@ -60,9 +60,15 @@ def accepts(cls: type, argument: str) -> bool:
     return argument in inspect.signature(cls).parameters
 
 
-def check_arguments(cls: type, init_args: Mapping[str, Any], where: str) -> None:
-    """Raise a :class:`UserError` if ``init_args`` are not what the constructor of ``cls`` takes."""
-    check_keys(init_args, inspect.signature(cls).parameters, f"{where} ({cls.__name__})")
+def default_of(cls: type, argument: str) -> Any:
+    """Return the default of an argument that the constructor of ``cls`` takes."""
+    return inspect.signature(cls).parameters[argument].default
+
+
+def check_arguments(cls: type, init_args: Mapping[str, Any], where: str, refused: Collection[str] = ()) -> None:
+    """Raise a :class:`UserError` if ``init_args`` are not what the constructor of ``cls`` takes, or are ``refused``."""
+    allowed = [name for name in inspect.signature(cls).parameters if name not in refused]
+    check_keys(init_args, allowed, f"{where} ({cls.__name__})")
     _parse(cls, init_args, where)
 
 

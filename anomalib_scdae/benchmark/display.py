@@ -1,93 +1,77 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shows how far a comparison is: bars on a terminal, lines elsewhere."""
+"""Shows how far a comparison is: bars on a terminal, lines elsewhere; and the list of cells with their times."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from anomalib_scdae.benchmark.cells import FINISHED, Cell, CellFolder
 from anomalib_scdae.benchmark.estimate import Estimator
-from anomalib_scdae.benchmark.grid import Cell
-from anomalib_scdae.benchmark.store import FINISHED, Store, read_json
+from anomalib_scdae.benchmark.store import Store
 
 
-class Display(Protocol):
-    """What a runner tells."""
+class Display(AbstractContextManager["Display"]):
+    """What a runner tells, on the standard output.
 
-    def started(self, cell: Cell, folder: Path) -> None:
-        """A cell has started."""
+    Args:
+        cells: Number of cells to run.
+    """
 
-    def poll(self) -> None:
-        """Time has passed."""
+    def __init__(self, cells: int) -> None:
+        self.cells, self.done = cells, 0
+        self.console = Console()
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[phase]}"))
+        self.progress = Progress(
+            *columns,
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.all = self.progress.add_task("cells", total=cells, phase=f"0/{cells}")
+        self.bars: dict[str, TaskID] = {}
 
-    def ended(self, cell: Cell, result: dict[str, Any]) -> None:
+    def __enter__(self) -> "Display":
+        """Show the bars."""
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the bars away."""
+        self.progress.stop()
+
+    def poll(self, folders: Sequence[CellFolder]) -> None:
+        """Time has passed: look at how far the cells that have not ended are."""
+        for folder in folders:
+            told = folder.progress()
+            if not told:
+                continue
+            self._start(folder.cell)
+            step, total = told.get("step"), told.get("total")
+            phase = told["phase"] + (f" {step}/{total or '?'}" if step else "")
+            self.progress.update(self.bars[folder.cell.id], completed=step or 0, total=total, phase=phase)
+
+    def ended(self, folder: CellFolder, result: dict[str, Any]) -> None:
         """A cell has ended."""
-
-
-@contextmanager
-def display(cells: int) -> Iterator[Display]:
-    """Give the display that suits the standard output, for a number of cells to run."""
-    console = Console()
-    if not console.is_terminal:
-        yield _Lines(cells, console)
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[phase]}"))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
-        yield _Bars(cells, console, progress)
-
-
-class _Lines:
-    def __init__(self, cells: int, console: Console) -> None:
-        self.cells, self.done, self.console = cells, 0, console
-
-    def started(self, cell: Cell, folder: Path) -> None:
-        del folder
-        self.console.print(f"started: {cell.label}", markup=False, soft_wrap=True)
-
-    def poll(self) -> None:
-        pass
-
-    def ended(self, cell: Cell, result: dict[str, Any]) -> None:
+        self._start(folder.cell)
         self.done += 1
-        line = f"[{self.done}/{self.cells}] {cell.label}: {_outcome(result)}"
-        self.console.print(line, markup=False, soft_wrap=True)
-
-
-class _Bars(_Lines):
-    def __init__(self, cells: int, console: Console, progress: Progress) -> None:
-        super().__init__(cells, console)
-        self.progress = progress
-        self.all = progress.add_task("cells", total=cells, phase=f"0/{cells}")
-        self.running: dict[str, tuple[Any, Path]] = {}
-
-    def started(self, cell: Cell, folder: Path) -> None:
-        self.running[cell.id] = self.progress.add_task(cell.label, total=None, phase="starting"), folder
-
-    def poll(self) -> None:
-        for task, folder in self.running.values():
-            told = read_json(folder / "progress.json") or {}
-            if told:
-                step, total = told.get("step"), told.get("total")
-                phase = told["phase"] + (f" {step}/{total or '?'}" if step else "")
-                self.progress.update(task, completed=step or 0, total=total, phase=phase)
-
-    def ended(self, cell: Cell, result: dict[str, Any]) -> None:
-        super().ended(cell, result)
-        self.progress.remove_task(self.running.pop(cell.id)[0])
+        self._print(f"[{self.done}/{self.cells}] {folder.cell.label}: {_outcome(result)}")
+        self.progress.remove_task(self.bars.pop(folder.cell.id))
         self.progress.update(self.all, completed=self.done, phase=f"{self.done}/{self.cells}")
 
+    def _start(self, cell: Cell) -> None:
+        if cell.id not in self.bars:
+            self.bars[cell.id] = self.progress.add_task(cell.label, total=None, phase="starting")
+            if not self.console.is_terminal:
+                self._print(f"started: {cell.label}")
 
-def _outcome(result: dict[str, Any]) -> str:
-    if result["status"] != FINISHED:
-        return f"{result['status']}: {result.get('error') or 'interrupted'}"
-    aurocs = result["accuracy"]["image_auroc"]
-    figures = ", ".join(f"{name.removesuffix('_anomalies')} {100 * value:.1f}" for name, value in aurocs.items())
-    return f"finished in {_time(result.get('duration_seconds'))}, image AUROC {figures or 'none'}"
+    def _print(self, line: str) -> None:
+        self.console.print(line, markup=False, soft_wrap=True)
 
 
 def print_cells(cells: list[Cell], store: Store, chosen: set[str]) -> None:
@@ -109,6 +93,14 @@ def print_cells(cells: list[Cell], store: Store, chosen: set[str]) -> None:
     console = Console() if Console().is_terminal else Console(width=160)
     console.print(table)
     console.print(f"Time left, one cell after the other: about {_time(left)} ({estimator.basis}).")
+
+
+def _outcome(result: dict[str, Any]) -> str:
+    if result["status"] != FINISHED:
+        return f"{result['status']}: {result.get('error') or 'interrupted'}"
+    aurocs = result["accuracy"]["image_auroc"]
+    figures = ", ".join(f"{name.removesuffix('_anomalies')} {100 * value:.1f}" for name, value in aurocs.items())
+    return f"finished in {_time(result.get('duration_seconds'))}, image AUROC {figures or 'none'}"
 
 
 def _time(seconds: float | None) -> str:

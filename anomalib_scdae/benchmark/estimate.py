@@ -4,8 +4,8 @@
 from collections.abc import Sequence
 from statistics import mean, median
 
-from anomalib_scdae.benchmark.grid import Cell
-from anomalib_scdae.benchmark.store import FINISHED, Store
+from anomalib_scdae.benchmark.cells import FINISHED, Cell
+from anomalib_scdae.benchmark.store import Store
 
 #: Where nothing is finished yet: a step of EfficientAD's networks at 256 x 256, a test set of 300 images with set-up,
 #: and a model that trains in one pass; measured on two CPU cores, where a GPU takes a thirtieth of it.

@@ -1,30 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
 """The grid: rows (models) x datasets x categories x seeds, read from YAML and checked before any work."""
 
-import inspect
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from anomalib.data import AnomalibDataModule
 from anomalib.models import AnomalibModule
 from lightning.pytorch import Trainer
 
-from anomalib_scdae.benchmark.classes import DATA_MODULES, MODEL_MODULES, accepts, check_arguments, check_keys
-from anomalib_scdae.benchmark.classes import find_class as _find_class
-from anomalib_scdae.benchmark.entries import DatasetEntry, RowEntry
+from anomalib_scdae.benchmark.cells import Cell
+from anomalib_scdae.benchmark.classes import (
+    DATA_MODULES,
+    MODEL_MODULES,
+    accepts,
+    check_arguments,
+    check_keys,
+    find_class,
+)
 from anomalib_scdae.data.synthetic_loco import SyntheticLOCO
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.inputs.penalty.loading import imagenette
-from anomalib_scdae.inputs.teacher import load_teacher
+from anomalib_scdae.inputs.teacher import load_teacher, published_weights
+from anomalib_scdae.model.image_size import height_and_width
 
 #: Arguments of the trainer that the benchmark sets by itself.
-OWN_TRAINER_KEYS = ("self", "callbacks", "logger", "default_root_dir", "enable_progress_bar", "enable_model_summary")
-#: What decides a cell's outcome; a finished cell is used again as long as these stay as they were.
-DECISIVE = ("model", "data", "data_version", "category", "seed", "trainer", "image_size", "backbone_weights")
+OWN_TRAINER_KEYS = ("callbacks", "logger", "default_root_dir", "enable_progress_bar", "enable_model_summary")
+
+
+class RowEntry(TypedDict, total=False):
+    """An entry of ``models``, as the command line reads it; :class:`Row` explains the keys.
+
+    The types matter: jsonargparse reads a text whose type it does not know as YAML once more, and makes a mapping of a
+    remark such as ``"EfficientAD: one plain autoencoder."``.
+    """
+
+    name: str
+    class_path: str
+    init_args: dict[str, Any]
+    experiment: int | str
+    trainer: dict[str, Any]
+    data: dict[str, Any]
+    latency: bool | None
+    backbone_weights: str | None
+    note: str | None
+
+
+class DatasetEntry(TypedDict, total=False):
+    """An entry of ``datasets``, as the command line reads it; :class:`Dataset` explains the keys."""
+
+    name: str
+    class_path: str
+    init_args: dict[str, Any]
+    categories: str | list[str]
 
 
 @dataclass(frozen=True)
@@ -56,7 +87,12 @@ class Row:
     @cached_property
     def model_class(self) -> type[AnomalibModule]:
         """The class that ``class_path`` names."""
-        return _find_class(self.class_path, MODEL_MODULES, AnomalibModule, f"Row '{self.name}'")
+        return find_class(self.class_path, MODEL_MODULES, AnomalibModule, self.where)
+
+    @property
+    def where(self) -> str:
+        """What an error message calls it."""
+        return f"Row '{self.name}'"
 
 
 @dataclass(frozen=True)
@@ -67,7 +103,7 @@ class Dataset:
         name: What the tables call it.
         class_path: Class of the datamodule.
         init_args: Its arguments, without the category.
-        categories: Categories, in the order in which they run.
+        categories: Categories, in the order in which they run; the dataset's own name where it has none.
     """
 
     name: str
@@ -78,46 +114,16 @@ class Dataset:
     @cached_property
     def data_class(self) -> type[AnomalibDataModule]:
         """The class that ``class_path`` names."""
-        return _find_class(self.class_path, DATA_MODULES, AnomalibDataModule, f"Dataset '{self.name}'")
+        return find_class(self.class_path, DATA_MODULES, AnomalibDataModule, f"Dataset '{self.name}'")
+
+    def arguments(self, category: str, row: Row) -> dict[str, Any]:
+        """Return the datamodule's arguments for a category and a row."""
+        named = {"category": category} if accepts(self.data_class, "category") else {}
+        return {**self.init_args, **row.data, **named}
 
     def version_of(self, category: str) -> int | None:
         """Return the version of a category that is rendered, not read; a cell on an older one is run again."""
         return self.data_class.version_of(category) if issubclass(self.data_class, SyntheticLOCO) else None
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run: a row on one category with one seed, and all that is needed to repeat it."""
-
-    id: str
-    row: str
-    experiment: str | None
-    dataset: str
-    category: str
-    seed: int
-    model: dict[str, Any]
-    data: dict[str, Any]
-    trainer: dict[str, Any]
-    image_size: int | list[int]
-    data_version: int | None = None
-    backbone_weights: str | None = None
-    latency: dict[str, Any] | None = None
-    notes: list[str] = field(default_factory=list)
-
-    def config(self) -> dict[str, Any]:
-        """Return what is written to the cell's ``config.yaml``."""
-        return asdict(self)
-
-    @property
-    def label(self) -> str:
-        """What the progress display calls it."""
-        return f"{self.row} on {self.category}, seed {self.seed}"
-
-    @property
-    def steps(self) -> int | None:
-        """Training steps, where they are bounded."""
-        steps = self.trainer.get("max_steps", -1)
-        return steps if steps > 0 else None
 
 
 @dataclass(frozen=True)
@@ -148,19 +154,29 @@ class Grid:
     baseline: str | None = None
     headline: str | None = None
 
-    def resolved(self) -> "Grid":
-        """Return the grid with ``auto`` replaced by what it stands for now, so that all cells have the same inputs.
+    def resolved(self, known: Mapping[str, Any], *, download: bool) -> "Grid":
+        """Return the grid with ``auto`` replaced by what it stands for, so that all cells have the same inputs.
+
+        Args:
+            known: Settings of the grid that the benchmark's folder was made with: what was found then stays.
+            download: Whether the published teacher may be downloaded.
 
         Raises:
-            UserError: If the teacher or the penalty images are not available.
+            UserError: If there is no teacher.
         """
-        teacher, penalty = self.teacher, self.penalty_images
-        if any(accepts(row.model_class, "teacher") and "teacher" not in row.init_args for row in self.rows):
-            source = load_teacher(teacher).source
-            teacher = source.split(" ")[0] if teacher == "auto" else teacher
+        teacher, penalty = (
+            str(known.get(name, "auto")) if (given := getattr(self, name)) == "auto" else given
+            for name in ("teacher", "penalty_images")
+        )
+        if teacher == "auto" and self._uses_teacher:
+            teacher = load_teacher().source.split(" ")[0] if download else _teacher_at_hand()
         if penalty == "auto":
             penalty = "imagenette" if imagenette().is_present() else "bundled"
-        return Grid(**{**self.__dict__, "teacher": teacher, "penalty_images": penalty})
+        return replace(self, teacher=teacher, penalty_images=penalty)
+
+    @property
+    def _uses_teacher(self) -> bool:
+        return any(accepts(row.model_class, "teacher") and "teacher" not in row.init_args for row in self.rows)
 
     def cells(self) -> list[Cell]:
         """Return all cells, in the order in which they run."""
@@ -190,11 +206,8 @@ class Grid:
             dataset=dataset.name,
             category=category,
             seed=seed,
-            model=self._model(row),
-            data={
-                "class_path": dataset.class_path,
-                "init_args": {**dataset.init_args, **row.data, "category": category},
-            },
+            model=self.model(row),
+            data={"class_path": dataset.class_path, "init_args": dataset.arguments(category, row)},
             trainer={**self.trainer, **row.trainer},
             image_size=self.image_size,
             data_version=dataset.version_of(category),
@@ -207,9 +220,9 @@ class Grid:
         """Return what a row is timed against: the baseline, else itself."""
         baseline = next((other for other in self.rows if other.name == self.baseline), row)
         weights = {"backbone_weights": baseline.backbone_weights} if baseline.backbone_weights else {}
-        return {"baseline": self._model(baseline), **weights}
+        return {"baseline": self.model(baseline), **weights}
 
-    def _model(self, row: Row) -> dict[str, Any]:
+    def model(self, row: Row) -> dict[str, Any]:
         """Return class and arguments of a row, with the grid's settings where the class takes them."""
         names = ("image_size", "teacher", "penalty_images", "lr")
         shared = {name: value for name in names if (value := getattr(self, name)) is not None}
@@ -252,12 +265,18 @@ def parse_grid(
         if name is not None and name not in [row.name for row in grid.rows]:
             msg = f"{role} names the row '{name}', which is not among models: use the name of a row."
             raise UserError(msg)
-    _check_trainer(grid.trainer, "trainer")
+    if min(height_and_width(grid.image_size)) < 1:
+        msg = f"image_size is {grid.image_size}: give a height and a width of at least one pixel."
+        raise UserError(msg)
+    check_arguments(Trainer, grid.trainer, "trainer", OWN_TRAINER_KEYS)
     for row in grid.rows:
-        _check_trainer(row.trainer, f"Row '{row.name}': trainer")
-        check_arguments(row.model_class, row.init_args, f"Row '{row.name}'")
+        check_arguments(Trainer, row.trainer, f"{row.where}: trainer", OWN_TRAINER_KEYS)
+        check_arguments(row.model_class, row.init_args, row.where)
+        for dataset in grid.datasets:
+            where = f"Dataset '{dataset.name}'"
+            check_arguments(dataset.data_class, dataset.arguments(dataset.categories[0], row), where)
     for dataset in grid.datasets:
-        _check_dataset(dataset, grid.rows)
+        _check_folders(dataset)
     return grid
 
 
@@ -282,36 +301,39 @@ def _row(entry: Mapping[str, Any], number: int) -> Row:
 def _dataset(entry: Mapping[str, Any], number: int) -> Dataset:
     where = f"datasets, entry {number},"
     check_keys(entry, DatasetEntry.__annotations__, where)
-    for key in ("class_path", "categories"):
-        if not entry.get(key):
-            msg = f"{where} has no {key}: give one, e.g. class_path: SyntheticLOCO, categories: [pushpins]."
-            raise UserError(msg)
-    categories = entry["categories"]
-    return Dataset(
-        name=str(entry.get("name", entry["class_path"].rpartition(".")[2])),
-        class_path=entry["class_path"],
-        categories=[categories] if isinstance(categories, str) else [str(name) for name in categories],
-        init_args=dict(entry.get("init_args") or {}),
-    )
+    if not entry.get("class_path"):
+        msg = f"{where} has no class_path: give one, e.g. class_path: SyntheticLOCO, categories: [pushpins]."
+        raise UserError(msg)
+    name = str(entry.get("name", entry["class_path"].rpartition(".")[2]))
+    init_args = dict(entry.get("init_args") or {})
+    given = entry.get("categories") or init_args.pop("category", None) or []
+    categories = [given] if isinstance(given, str) else [str(category) for category in given]
+    dataset = Dataset(name, entry["class_path"], categories or [name], init_args)
+    has_categories = accepts(dataset.data_class, "category")
+    if has_categories and not categories:
+        msg = f"{where} has no categories: name at least one of {name}, e.g. categories: [pushpins]."
+        raise UserError(msg)
+    if categories and not has_categories:
+        msg = f"{where} has categories, but {dataset.data_class.__name__} takes none: give each folder its own entry."
+        raise UserError(msg)
+    return dataset
 
 
-def _check_trainer(arguments: Mapping[str, Any], where: str) -> None:
-    known = [name for name in inspect.signature(Trainer.__init__).parameters if name not in OWN_TRAINER_KEYS]
-    check_keys(arguments, known, where)
+def _teacher_at_hand() -> str:
+    """Return what ``auto`` stands for without a download."""
+    return "efficientad" if published_weights().is_present() else "bundled"
 
 
-def _check_dataset(dataset: Dataset, rows: list[Row]) -> None:
-    where = f"Dataset '{dataset.name}'"
-    for overrides in [{}, *(row.data for row in rows)]:
-        check_arguments(
-            dataset.data_class, {**dataset.init_args, **overrides, "category": dataset.categories[0]}, where
-        )
-    if dataset.data_class.__name__ != "MVTecLOCO":  # the others render or download what is missing
+def _check_folders(dataset: Dataset) -> None:
+    if dataset.data_class.__name__ != "MVTecLOCO":  # the others render, download or know better what is missing
         return
     for category in dataset.categories:
         folder = Path(dataset.init_args.get("root", "./datasets/MVTec_LOCO")) / category
         if not folder.is_dir():
-            msg = f"{where}: there is no folder {folder}; unpack MVTec LOCO AD there, or mend root and categories."
+            msg = (
+                f"Dataset '{dataset.name}': there is no folder {folder}; unpack MVTec LOCO AD there, or mend root and "
+                "categories."
+            )
             raise UserError(msg)
 
 

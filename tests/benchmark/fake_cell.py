@@ -1,25 +1,26 @@
-"""Stands in for a cell's process: does at once what the cell's category says."""
+# SPDX-License-Identifier: Apache-2.0
+"""Stands in for the steps of a cell: does at once what the cell's category says."""
 
-import json
 import os
 import signal
 import sys
 import time
-from pathlib import Path
 
-import yaml
-
-from anomalib_scdae.files import replacing
+from anomalib_scdae.benchmark.cells import CellFolder
+from anomalib_scdae.benchmark.steps import run_step as run_real_step
 
 RESULT = {"status": "finished", "accuracy": {"image_auroc": {"mean": 0.5}}}
 
 
-def train(config_file: Path, category: str) -> None:
-    if category == "fail":
-        # Through the real entry, which cannot read this configuration's data. It takes seconds to import.
-        from anomalib_scdae.benchmark.cell.__main__ import main
+def run_step(folder: CellFolder, step: str) -> None:
+    with (folder.benchmark / "runs.txt").open("a") as file:
+        file.write(folder.cell.id + (":deploy" if step == "deploy" else "") + "\n")
+    {"train": train, "deploy": deploy}[step](folder, folder.cell.category)
 
-        sys.exit(main(config_file))
+
+def train(folder: CellFolder, category: str) -> None:
+    if category == "fail":
+        run_real_step(folder, "train")  # which cannot read this configuration's data, and takes seconds to import
     if category == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if category == "lose":  # the process that started this one
@@ -29,29 +30,13 @@ def train(config_file: Path, category: str) -> None:
         sys.exit(0)
     if category == "sleep":
         time.sleep(60)
-    (config_file.parent / "weights.safetensors").write_bytes(b"")
-    write(config_file.parent / "result.json", RESULT)
+    folder.weights.write_bytes(b"")
+    folder.write_result(RESULT)
 
 
-def deploy(config_file: Path, category: str) -> None:
+def deploy(folder: CellFolder, category: str) -> None:
     # The first attempt dies, as it does when memory runs out.
-    if category == "die_when_measured" and runs(config_file).count(f"{config_file.parent.name}:deploy") == 1:
+    runs = (folder.benchmark / "runs.txt").read_text().split()
+    if category == "die_when_measured" and runs.count(f"{folder.cell.id}:deploy") == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    result = json.loads((config_file.parent / "result.json").read_text())
-    write(config_file.parent / "result.json", {**result, "latency": {"torch_fp32": {"median_ms": 1.0}}})
-
-
-def write(path: Path, content: dict) -> None:
-    with replacing(path) as file:
-        file.write_text(json.dumps(content))
-
-
-def runs(config_file: Path) -> list[str]:
-    return (config_file.parents[2] / "runs.txt").read_text().split()
-
-
-if __name__ == "__main__":
-    config_file, step = Path(sys.argv[1]), sys.argv[2]
-    with (config_file.parents[2] / "runs.txt").open("a") as file:
-        file.write(config_file.parent.name + (":deploy" if step == "deploy" else "") + "\n")
-    {"train": train, "deploy": deploy}[step](config_file, yaml.safe_load(config_file.read_text())["category"])
+    folder.write_result({**(folder.result() or {}), "latency": {"torch_fp32": {"median_ms": 1.0}}})

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from anomalib_scdae.benchmark import command, pipeline
-from anomalib_scdae.benchmark.runners.ray_cluster import RayOptions
+from anomalib_scdae.benchmark import main as command
+from anomalib_scdae.benchmark import steps
+from anomalib_scdae.benchmark.runners.ray import RayOptions
 from anomalib_scdae.cli import main
 from anomalib_scdae.errors import UserError
+from tests.benchmark import fake_cell
 from tests.benchmark.test_grid import CONFIGS
 from tests.benchmark.test_store import runs
 from tests.conftest import ROOT
@@ -20,7 +22,7 @@ from tests.conftest import ROOT
 @pytest.fixture
 def smoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The shipped smoke test, with processes that stand in for cells."""
-    monkeypatch.setattr(pipeline, "CELL_MODULE", "tests.benchmark.fake_cell")
+    monkeypatch.setattr(steps, "run_step", fake_cell.run_step)
     monkeypatch.chdir(ROOT)
     return ["benchmark", "--config", str(ROOT / "configs" / "benchmark_smoke.yaml"), "--output", str(tmp_path)]
 
@@ -78,3 +80,53 @@ def test_options_of_the_runner_reach_it(smoke: list[str], monkeypatch: pytest.Mo
     options = ["--runner", "ray", "--ray.address", "auto", "--ray.cpus_per_cell", "4", "--ray.gpus_per_cell", "0.5"]
     assert main([*smoke, *options]) == 1
     assert given == ["ray", 1, RayOptions("auto", 4, 0.5)]
+
+
+@pytest.mark.parametrize("what", ["compare", "speed"])
+def test_an_output_that_is_a_file_is_told_at_once(
+    smoke: list[str], tmp_path: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "results"
+    file.write_text("mine")
+    for output in (file, file / "below"):
+        assert main([*smoke[:3], "--output", str(output), "--what", what]) == 1
+        assert f"{file} is a file" in capsys.readouterr().err
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--seeds", "[1]"], "ignores --seeds"),
+        (["--keep_weights", "false", "--dry_run"], "ignores --keep_weights, --dry_run"),
+        (["--models", "[{class_path: SCDAE}]"], "ignores --models"),
+    ],
+)
+def test_speed_refuses_options_that_it_would_ignore(
+    options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+    monkeypatch.setattr("anomalib_scdae.benchmark.speed.measure_speed", measured.append)
+    assert main(["benchmark", "--what", "speed", "--output", str(tmp_path), *options]) == 1
+    assert words in capsys.readouterr().err
+    assert measured == []
+    assert main(["benchmark", "--what", "speed", "--output", str(tmp_path)]) == 0
+    assert measured == [tmp_path]
+
+
+@pytest.mark.parametrize("option", ["--dry_run", "--report_only"])
+def test_without_a_run_no_input_is_loaded(smoke: list[str], option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError
+
+    for module in ("grid.load_teacher", "checks.load_teacher", "checks.load_penalty_images"):
+        monkeypatch.setattr(f"anomalib_scdae.benchmark.{module}", refuse)
+    assert main([*smoke, option, "--teacher", "auto", "--penalty_images", "auto"]) == 0
+
+
+def test_a_wrong_model_is_told_before_anything_runs(
+    smoke: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*smoke, "--image_size", "255"]) == 1
+    assert "An image size of 255 x 255 is too small" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -7,12 +7,11 @@ import pytest
 import torch
 from anomalib.models import AnomalibModule
 
-from anomalib_scdae.benchmark.cell import deploy
-from anomalib_scdae.benchmark.cell.build import build_model
-from anomalib_scdae.benchmark.cell.deploy import build_baseline, deploy_cell
-from anomalib_scdae.benchmark.cell.weights import load_weights, save_weights
-from anomalib_scdae.benchmark.measure.latency import openvino_runner
-from anomalib_scdae.benchmark.store import WEIGHTS, Store, read_json, write_json
+from anomalib_scdae.benchmark.cell import run
+from anomalib_scdae.benchmark.cell.build import build_model, load_weights, save_weights
+from anomalib_scdae.benchmark.cell.run import build_baseline, measure_deployed
+from anomalib_scdae.benchmark.cells import CellFolder
+from anomalib_scdae.benchmark.measure.deployment import openvino_prediction
 from tests.benchmark.test_store import make_cell
 
 EFFICIENT_AD = {"class_path": "EfficientAdMended", "init_args": {"teacher": "bundled", "penalty_images": "bundled"}}
@@ -22,7 +21,7 @@ PADIM = {"class_path": "Padim", "init_args": {"backbone": "resnet18", "pre_train
 
 @pytest.mark.parametrize("model", [EFFICIENT_AD, SHIPPED], ids=lambda model: model["class_path"])
 def test_an_untrained_baseline_predicts_numbers(model: dict) -> None:
-    baseline = build_baseline({"latency": {"baseline": model}, "image_size": 256})
+    baseline = build_baseline(make_cell(latency={"baseline": model}))
     assert baseline is not None
     assert all(value.isfinite().all() for value in baseline.state_dict().values() if value.is_floating_point())
     with torch.inference_mode():
@@ -32,15 +31,15 @@ def test_an_untrained_baseline_predicts_numbers(model: dict) -> None:
 
 
 def test_a_baseline_that_cannot_predict_untrained_is_none() -> None:
-    assert build_baseline({"latency": {"baseline": PADIM}, "image_size": 64}) is None
+    assert build_baseline(make_cell(latency={"baseline": PADIM}, image_size=64)) is None
 
 
 @pytest.mark.slow
 def test_openvino_compiles_the_untrained_baseline(tmp_path: Path) -> None:
-    baseline = build_baseline({"latency": {"baseline": EFFICIENT_AD}, "image_size": 256})
+    baseline = build_baseline(make_cell(latency={"baseline": EFFICIENT_AD}))
     assert baseline is not None
     path = baseline.eval().to_openvino(tmp_path, input_size=(256, 256))
-    openvino_runner(path, torch.rand(1, 3, 256, 256))()
+    openvino_prediction(path, torch.rand(1, 3, 256, 256))()
 
 
 def test_kept_weights_hold_statistics_and_memory_banks(tmp_path: Path) -> None:
@@ -48,9 +47,9 @@ def test_kept_weights_hold_statistics_and_memory_banks(tmp_path: Path) -> None:
     trained.model.gaussian.mean = torch.rand(5, 7)
     trained.model.gaussian.inv_covariance = torch.rand(7, 5, 5)
     trained.post_processor._image_threshold.fill_(3.0)
-    save_weights(trained, tmp_path / WEIGHTS)
+    save_weights(trained, tmp_path / "weights.safetensors")
     again = build_model(PADIM, 64)
-    load_weights(again, tmp_path / WEIGHTS)
+    load_weights(again, tmp_path / "weights.safetensors")
     expected, found = trained.state_dict(), again.state_dict()
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name].nan_to_num(), found[name].nan_to_num()) for name in expected)
@@ -59,17 +58,18 @@ def test_kept_weights_hold_statistics_and_memory_banks(tmp_path: Path) -> None:
 def test_the_outcome_joins_the_result(tmp_path: Path, loco_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = {"class_path": "MVTecLOCO", "init_args": {"root": str(loco_root), "category": "part"}}
     cell = make_cell(model=EFFICIENT_AD, data=data, latency={"baseline": PADIM}, trainer={"accelerator": "cpu"})
-    folder = Store(tmp_path).begin(cell)
+    folder = CellFolder(tmp_path, cell)
+    folder.begin()
     model = build_model(cell.model, 256)
     model.post_processor._image_threshold.fill_(3.0)
-    save_weights(model, folder / WEIGHTS)
+    save_weights(model, folder.weights)
     result = {
         "status": "finished",
         "accuracy": {"image_auroc": {"mean": 0.5}},
         "size": {"parameters": 1},
         "notes": ["a"],
     }
-    write_json(folder / "result.json", result)
+    folder.write_result(result)
     measured = {"size": {"parameters": 2, "macs": 3}, "latency": {"torch_fp32": {"median_ms": 1.0}}}
 
     def measure(model: AnomalibModule, baseline: object, *_: object, **options: object) -> dict:
@@ -78,10 +78,10 @@ def test_the_outcome_joins_the_result(tmp_path: Path, loco_root: Path, monkeypat
         assert options["image_size"] == (256, 256)
         return measured
 
-    monkeypatch.setattr(deploy, "measure_deployment", measure)
-    deploy_cell(folder / "config.yaml")
-    found = read_json(folder / "result.json") or {}
+    monkeypatch.setattr(run, "measure_deployment", measure)
+    measure_deployed(folder)
+    found = folder.result() or {}
     assert found["accuracy"] == result["accuracy"]
     assert found["latency"] == measured["latency"]
     assert found["size"] == {"parameters": 1, "macs": 3}
-    assert found["notes"] == ["a", deploy.NO_RATIO]
+    assert found["notes"] == ["a", run.NO_RATIO]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """EfficientAd on equal terms: with the same weights it is SCDAE's experiment 1, step by step."""
 
 from pathlib import Path
@@ -10,15 +11,17 @@ from lightning.pytorch import seed_everything
 
 from anomalib_scdae import SCDAE
 from anomalib_scdae.benchmark.baselines import EfficientAdMended
-from anomalib_scdae.benchmark.cell.training import OneSeed, TrainingRecorder
+from anomalib_scdae.benchmark.cell.recorder import OneSeed, TrainingRecorder
+from anomalib_scdae.benchmark.cells import CellFolder
 from anomalib_scdae.gallery.branch_maps import branch_names
 from anomalib_scdae.model.training.exact_resume import ExactResume
+from tests.benchmark.test_store import make_cell
 
 STEPS = 6  # of four an epoch
 
 
 def train(model: Any, loco_root: Path, folder: Path) -> TrainingRecorder:
-    recorder = TrainingRecorder(folder / "progress.json")
+    recorder = TrainingRecorder(CellFolder(folder, make_cell()))
     data = MVTecLOCO(root=loco_root, category="part", train_batch_size=1, eval_batch_size=3, num_workers=0)
     engine = Engine(
         callbacks=[OneSeed(3), ExactResume(), recorder],

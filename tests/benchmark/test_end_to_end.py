@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from anomalib_scdae.benchmark.store import read_json
+from anomalib_scdae.benchmark.cells import read_json
 from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX process groups")]

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The grid: what it expands to, and that every mistake is told in one sentence before any work."""
 
 from pathlib import Path
@@ -5,7 +6,11 @@ from typing import Any
 
 import pytest
 import yaml
+from anomalib.models.image.efficient_ad.torch_model import MediumPatchDescriptionNetwork
+from safetensors.torch import save_file
 
+from anomalib_scdae.benchmark import grid as grid_module
+from anomalib_scdae.benchmark.checks import check_inputs, check_models
 from anomalib_scdae.benchmark.grid import Grid, parse_grid
 from anomalib_scdae.data.synthetic.recipe import Recipe
 from anomalib_scdae.errors import UserError
@@ -89,7 +94,7 @@ def test_a_rendered_category_has_a_version_and_one_on_disk_has_none(tmp_path: Pa
 
 def test_auto_is_resolved_for_all_cells_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANOMALIB_SCDAE_OFFLINE", "1")
-    grid = parse_grid(**settings(teacher="auto", penalty_images="auto")).resolved()
+    grid = parse_grid(**settings(teacher="auto", penalty_images="auto")).resolved({}, download=True)
     assert grid.teacher in {"bundled", "efficientad"}
     assert grid.penalty_images in {"bundled", "imagenette"}
     assert {cell.model["init_args"]["teacher"] for cell in grid.cells()} == {grid.teacher}
@@ -120,12 +125,41 @@ def test_auto_is_resolved_for_all_cells_at_once(monkeypatch: pytest.MonkeyPatch)
         ({"trainer": {"max_step": 1}}, "did you mean 'max_steps'"),
         ({"trainer": {"logger": True}}, "unknown key 'logger'"),
         ({"baseline": "Nobody"}, "which is not among models"),
-        ({"teacher": "nowhere.pth"}, "does not exist"),
+        ({"trainer": {"precision": "bf17"}}, "does not take these init_args"),
+        ({"trainer": {"max_steps": "many"}}, "does not take these init_args"),
+        ({"image_size": 255}, "Row 'SCDAE' cannot be built: An image size of 255 x 255 is too small"),
+        ({"image_size": [256]}, "must be one number or [height, width]"),
+        ({"image_size": 0}, "at least one pixel"),
+        (
+            {"models": [{"class_path": "EfficientAdMended", "init_args": {"image_size": 128}}]},
+            "Row 'EfficientAdMended' cannot be built: An image size of 128 x 128 is too small",
+        ),
+        ({"models": [{"class_path": "SCDAE", "init_args": {"branches": [["foo"]]}}]}, "Row 'SCDAE' cannot be built"),
+        (
+            {"models": [{"class_path": "Padim", "init_args": {"backbone": "resnet18", "layers": ["nowhere"]}}]},
+            "Row 'Padim' cannot be built",
+        ),
+        ({"teacher": "nowhere.pth"}, "Row 'SCDAE': teacher file nowhere.pth does not exist"),
+        ({"penalty_images": "nowhere"}, "Row 'SCDAE': penalty image folder nowhere does not exist"),
+        (
+            {
+                "datasets": [
+                    {"class_path": "Folder", "init_args": {"name": "a", "normal_dir": "b"}, "categories": ["c"]}
+                ]
+            },
+            "Folder takes none",
+        ),
     ],
 )
 def test_mistakes_are_told_in_one_sentence(changes: dict[str, Any], words: str) -> None:
+    def check() -> None:
+        grid = parse_grid(**settings(**{"baseline": None, **changes})).resolved({}, download=True)
+        grid.cells()
+        check_models(grid)
+        check_inputs(grid)
+
     with pytest.raises(UserError) as caught:
-        parse_grid(**settings(**{"baseline": None, **changes})).resolved().cells()
+        check()
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -158,3 +192,55 @@ def test_ablation_grid_agrees_with_the_files_of_the_single_experiments() -> None
     complete = SCDAE(**load("ablation").cells()[0].model["init_args"]).hparams
     shared = {key: value for key, value in single["model"]["init_args"].items() if key not in rows["11"]}
     assert shared.items() <= complete.items()
+
+
+def medium_teacher(folder: Path) -> Path:
+    """A medium PDN with random weights, as a file."""
+    network = MediumPatchDescriptionNetwork(384)
+    save_file(network.state_dict(), folder / "medium.safetensors")
+    return folder / "medium.safetensors"
+
+
+def test_a_rows_teacher_is_checked_as_that_rows_own_size(tmp_path: Path) -> None:
+    teacher = str(medium_teacher(tmp_path))
+    medium = [{"class_path": "SCDAE", "init_args": {"model_size": "medium"}}]
+    check_inputs(parse_grid(**settings(models=medium, teacher=teacher, baseline=None)))
+    with pytest.raises(UserError, match=r"is a medium PDN; pass --model.model_size medium"):
+        check_inputs(parse_grid(**settings(teacher=teacher)))
+
+
+def test_what_auto_was_found_to_be_stays() -> None:
+    grid = parse_grid(**settings(teacher="auto", penalty_images="auto"))
+    found = grid.resolved({"teacher": "efficientad", "penalty_images": "imagenette"}, download=False)
+    assert (found.teacher, found.penalty_images) == ("efficientad", "imagenette")
+    given = parse_grid(**settings(teacher="bundled")).resolved({"teacher": "efficientad"}, download=False)
+    assert given.teacher == "bundled"
+
+
+def test_without_a_run_nothing_is_downloaded_or_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(grid_module, "load_teacher", refuse)
+    assert parse_grid(**settings(teacher="auto")).resolved({}, download=False).teacher in {"bundled", "efficientad"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "categories", "init_args"),
+    [
+        (
+            {"class_path": "Folder", "name": "Mine", "init_args": {"name": "mine", "normal_dir": "good"}},
+            ["Mine"],
+            {"name": "mine", "normal_dir": "good"},
+        ),
+        ({"class_path": "Kolektor"}, ["Kolektor"], {}),
+        ({"class_path": "MVTecAD", "categories": ["bottle"]}, ["bottle"], {"category": "bottle"}),
+        ({"class_path": "MVTecAD", "init_args": {"category": "bottle"}}, ["bottle"], {"category": "bottle"}),
+    ],
+)
+def test_a_datamodule_gets_a_category_only_if_it_takes_one(
+    entry: dict[str, Any], categories: list[str], init_args: dict[str, Any]
+) -> None:
+    cells = parse_grid(**settings(datasets=[entry], seeds=[0])).cells()
+    assert [cell.category for cell in cells[::2]] == categories
+    assert cells[0].data["init_args"] == init_args

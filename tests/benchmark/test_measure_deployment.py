@@ -11,10 +11,13 @@ from anomalib.data import MVTecLOCO
 from anomalib.data.utils import read_image
 from torch import nn
 
+from anomalib_scdae.benchmark.cell.build import save_weights
 from anomalib_scdae.benchmark.measure import export
 from anomalib_scdae.benchmark.measure.deployment import LATENCIES, measure_deployment
-from anomalib_scdae.benchmark.measure.export import Failure, attempt, calibration_set
+from anomalib_scdae.benchmark.measure.export import attempt, calibration_set
 from anomalib_scdae.benchmark.measure.peak import measure_peaks
+from anomalib_scdae.benchmark.process import Failure, in_one_sentence
+from anomalib_scdae.errors import UserError
 from tests.dummy_model import Brightness, BrightnessModel
 
 SIZE = (32, 40)
@@ -49,7 +52,9 @@ def datamodule(loco_root: Path) -> MVTecLOCO:
 @pytest.mark.skipif("SCDAE_TEST_SPEED" not in os.environ, reason="forking crashes afterwards: set SCDAE_TEST_SPEED=1")
 def test_sizes_and_latencies_of_every_format(datamodule: MVTecLOCO, tmp_path: Path, monkeypatch) -> None:
     model, baseline = small_model(), small_model()
-    options = {"image_size": SIZE, "repeats": 3, "device": "cpu"}
+    weights = tmp_path / "weights.safetensors"
+    save_weights(model, weights)
+    options = {"image_size": SIZE, "repeats": 3, "device": "cpu", "checkpoint": weights}
     found = measure_deployment(model, baseline, datamodule, tmp_path, **options)
     assert json.loads(json.dumps(found)) == found
     assert found["size"]["parameters"] == 3 * 3 * 9 + 3
@@ -95,10 +100,10 @@ def test_a_failure_is_one_sentence() -> None:
         raise RuntimeError("No such operator.\nTraceback: many lines")
 
     failure = attempt(fail)
-    assert isinstance(failure, Failure)
-    assert failure == "RuntimeError: No such operator."
-    assert Failure.of(RuntimeError("Exception from src/core.cpp:1:\nMin is NaN.")) == "RuntimeError: Min is NaN."
-    assert Failure.of(KeyError()) == "KeyError"
+    assert failure == Failure("RuntimeError: No such operator.")
+    assert in_one_sentence(RuntimeError("Exception from src/core.cpp:1:\nMin is NaN.")) == "RuntimeError: Min is NaN."
+    assert in_one_sentence(KeyError()) == "KeyError"
+    assert in_one_sentence(UserError("Say it.")) == "Say it."
 
 
 @pytest.mark.slow

@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 
-from anomalib_scdae.benchmark import pipeline
-from anomalib_scdae.benchmark.pipeline import make_runner_of
-from anomalib_scdae.benchmark.runners.ray_cluster import RayOptions, RayRunner
+from anomalib_scdae.benchmark import steps
+from anomalib_scdae.benchmark.main import make_runner_of
+from anomalib_scdae.benchmark.runners.ray import RayOptions, RayRunner
 from anomalib_scdae.benchmark.store import Store
 from anomalib_scdae.errors import UserError
+from tests.benchmark import fake_cell
 from tests.benchmark.test_store import LATENCY, make_cell, run, runs
 from tests.conftest import ROOT
 
 
 @pytest.fixture(autouse=True)
 def _fake_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "CELL_MODULE", "tests.benchmark.fake_cell")
+    monkeypatch.setattr(steps, "run_step", fake_cell.run_step)
     monkeypatch.chdir(ROOT)
 
 
@@ -66,11 +67,11 @@ def test_failures_are_recorded_stop_nothing_and_are_tried_again(tmp_path: Path) 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_an_interruption_leaves_cells_pending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(display: object) -> None:
+    def interrupt(display: object, folders: object) -> None:
         if (tmp_path / "runs.txt").exists():
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("anomalib_scdae.benchmark.display._Lines.poll", interrupt)
+    monkeypatch.setattr("anomalib_scdae.benchmark.display.Display.poll", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, make_cell("sleep"), runner=on_ray)
     assert Store(tmp_path).status(make_cell("sleep")) == "pending"

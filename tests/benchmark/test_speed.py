@@ -15,11 +15,13 @@ from anomalib.models import EfficientAd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomalib_scdae.benchmark.speed import command, measure_speed, process, training
-from anomalib_scdae.benchmark.speed.baseline import OfflineEfficientAd, build_model
+from anomalib_scdae.benchmark.baselines import EfficientAdAsShipped
+from anomalib_scdae.benchmark.process import ChildError
+from anomalib_scdae.benchmark.speed import measure_speed, rounds, timed_training
 from anomalib_scdae.benchmark.speed.data import CATEGORY, picture, write_dataset, write_penalty_images
-from anomalib_scdae.benchmark.speed.goals import GOALS, verdict
-from anomalib_scdae.benchmark.speed.trainee import Finished, Sample, Task, Turns
+from anomalib_scdae.benchmark.speed.measurement import Measurement
+from anomalib_scdae.benchmark.speed.targets import TARGETS, verdict
+from anomalib_scdae.benchmark.speed.timed_training import Finished, Sample, Task, Turns, default_model
 from anomalib_scdae.errors import UserError
 from tests.benchmark.ticking import tick
 
@@ -37,8 +39,8 @@ KEYS = [
 ]
 
 
-def test_keys_are_those_of_the_goals() -> None:
-    assert list(GOALS) == KEYS
+def test_keys_are_those_of_the_targets() -> None:
+    assert list(TARGETS) == KEYS
     assert verdict("openvino_int8_to_fp32", 0.30) == "met"
     assert verdict("openvino_int8_to_fp32", 0.31) == "missed"
     assert verdict("validation", None) == "not measured"
@@ -87,7 +89,7 @@ def test_a_step_is_timed_from_the_batch_that_is_ready() -> None:
     clock = FakeClock()
     connection = FakeConnection(clock, [2, 3, None])
     with pytest.raises(Finished):
-        run_epochs(Turns(connection, "step", lambda: None, clock), clock, epochs=3, images=2)
+        run_epochs(Turns(connection, "step", clock), clock, epochs=3, images=2)
     ready, first, second = connection.sent
     assert ready == "ready"
     assert first == [Sample("step", 0, 0, 10), Sample("step", 0, 1, 10)]
@@ -98,7 +100,7 @@ def test_images_and_validations_are_timed_without_the_waiting_between() -> None:
     clock = FakeClock()
     connection = FakeConnection(clock, [2, 4, None])
     with pytest.raises(Finished):
-        run_epochs(Turns(connection, "image", lambda: None, clock), clock, epochs=3, images=2)
+        run_epochs(Turns(connection, "image", clock), clock, epochs=3, images=2)
     assert connection.sent[1] == [Sample("image", 0, 0, 16), Sample("image", 0, 1, 11)]
     assert connection.sent[2] == [
         Sample("validation", 0, 0, 100),
@@ -111,19 +113,20 @@ def test_images_and_validations_are_timed_without_the_waiting_between() -> None:
 def test_the_accelerators_work_belongs_to_the_step() -> None:
     clock = FakeClock()
 
-    def synchronise() -> None:
+    def synchronised() -> float:
         clock.now += 7
+        return clock.now
 
     connection = FakeConnection(clock, [1, None])
     with pytest.raises(Finished):
-        run_epochs(Turns(connection, "step", synchronise, clock), clock, epochs=1, images=2)
+        run_epochs(Turns(connection, "step", synchronised), clock, epochs=1, images=2)
     assert connection.sent[1] == [Sample("step", 0, 0, 17)]
 
 
 def test_a_steps_arithmetic_is_counted_apart() -> None:
     clock = FakeClock()
     connection = FakeConnection(clock, ["count", 1, None])
-    turns = Turns(connection, "step", lambda: None, clock)
+    turns = Turns(connection, "step", clock)
     clock.work = lambda: torch.ones(2, 3) @ torch.ones(3, 5)
     with pytest.raises(Finished):
         run_epochs(turns, clock, epochs=1, images=2)
@@ -140,7 +143,7 @@ def test_a_whole_training_is_put_together_from_its_parts(first: float, later: fl
     ]
     samples.insert(images, Sample("validation", 0, 0, 1e6))
     turns = [samples[index : index + 2] for index in range(0, len(samples), 2)]
-    parts = training.seconds_per_image(turns)
+    parts = rounds.seconds_per_image(turns)
     assert parts["first_epoch"] == pytest.approx(first)
     assert parts["later_epochs"] == pytest.approx(later)
     assert parts["epoch_start"] == pytest.approx(start, abs=1e-9)
@@ -149,15 +152,20 @@ def test_a_whole_training_is_put_together_from_its_parts(first: float, later: fl
 
 def test_the_first_validation_does_not_count() -> None:
     turns = [[Sample("validation", epoch, 0, seconds)] for epoch, seconds in enumerate((9.0, 2.0, 3.0))]
-    assert training.validations({"SCDAE": turns, "EfficientAd": turns}).seconds["SCDAE"] == [2, 3]
+    assert rounds.validations({"SCDAE": turns, "EfficientAd": turns})["SCDAE"].tolist() == [2, 3]
 
 
 def test_efficientad_is_as_shipped_but_for_the_downloads(tmp_path: Path) -> None:
-    changed = {name for name in vars(OfflineEfficientAd) if not name.startswith("__")} - {"_abc_impl"}
-    assert changed == {"prepare_pretrained_model", "prepare_imagenette_data"}
-    model = build_model("EfficientAd", tmp_path / "absent")
+    changed = {name for name in vars(EfficientAdAsShipped) if hasattr(EfficientAd, name) and not name.startswith("__")}
+    around_training = {"on_train_start", "on_train_end"}  # whose work is that of EfficientAd
+    assert changed - {"_abc_impl"} == {"prepare_pretrained_model", "prepare_imagenette_data"} | around_training
+    model, plain = default_model("EfficientAd", tmp_path / "absent"), EfficientAd()
     assert isinstance(model, EfficientAd)
-    with pytest.raises(FileNotFoundError, match="no penalty images"):
+    for part in ("pre_processor", "post_processor", "evaluator"):
+        assert str(getattr(model, part)) == str(getattr(plain, part))
+    options = ("lr", "weight_decay", "padding", "pad_maps", "teacher_out_channels", "model_size")
+    assert {name: model.hparams[name] for name in options} == {name: plain.hparams[name] for name in options}
+    with pytest.raises(UserError, match="no penalty images"):
         model.prepare_imagenette_data((256, 256))
     assert not (tmp_path / "absent").exists()
     model.imagenet_dir = write_penalty_images(tmp_path / "penalty", count=2)
@@ -168,7 +176,7 @@ def test_efficientad_is_as_shipped_but_for_the_downloads(tmp_path: Path) -> None
 def test_scdae_has_its_default_arguments() -> None:
     import inspect
 
-    model = build_model("SCDAE", Path())
+    model = default_model("SCDAE", Path())
     defaults = {name: parameter.default for name, parameter in inspect.signature(type(model)).parameters.items()}
     different = {name for name, value in model.hparams.items() if name in defaults and value != defaults[name]}
     assert different <= {"teacher", "penalty_images", "pre_processor", "post_processor", "evaluator", "visualizer"}
@@ -193,13 +201,13 @@ def test_a_part_that_fails_costs_only_its_own_keys_and_is_told(tmp_path: Path, m
         msg = "out of memory"
         raise RuntimeError(msg)
 
-    def measure(measurement: command._Measurement) -> None:
+    def measure(measurement: Measurement) -> None:
         measurement.ratios["train_end_to_end"] = 0.5
 
-    monkeypatch.setattr(command._Measurement, "steps", fail)
-    monkeypatch.setattr(command._Measurement, "trainings", measure)
-    monkeypatch.setattr(command._Measurement, "peaks", measure)
-    monkeypatch.setattr(command._Measurement, "predictions", measure)
+    monkeypatch.setattr(Measurement, "steps", fail)
+    monkeypatch.setattr(Measurement, "trainings", measure)
+    monkeypatch.setattr(Measurement, "peaks", measure)
+    monkeypatch.setattr(Measurement, "predictions", measure)
     with pytest.raises(UserError, match="train_step_fp32, train_step_bf16 could not be measured"):
         measure_speed(tmp_path, device="cpu", quick=True)
     assert json.loads((tmp_path / "speed.json").read_text()) == {**dict.fromkeys(KEYS), "train_end_to_end": 0.5}
@@ -209,16 +217,16 @@ def test_a_part_that_fails_costs_only_its_own_keys_and_is_told(tmp_path: Path, m
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be halted there")
 def test_nothing_happens_out_of_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "train", tick)
+    monkeypatch.setattr(timed_training, "train", tick)
     task = Task("SCDAE", "step", tmp_path, tmp_path, tmp_path)
-    with process.trainees([task]) as (trainee,):
-        before = trainee.turn(1)
+    with timed_training.trainings([task]) as (training,):
+        before = training.turn(1)
         time.sleep(0.5)
-        after = trainee.turn(1)
+        after = training.turn(1)
         assert after - before < 200  # a thread that ran on would have counted up to 500
-        with pytest.raises(process.TraineeError, match=r"The training of SCDAE failed: ValueError: no images \(see "):
-            trainee.turn("fail")
-    assert not trainee._process.is_alive()
+        with pytest.raises(ChildError, match=r"The training of SCDAE failed: ValueError: no images \(see "):
+            training.turn("fail")
+    assert not training._child._process.is_alive()
 
 
 @pytest.mark.slow

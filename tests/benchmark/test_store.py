@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cells' folders: what is finished stays, what fails is told, what is left is run; with processes that stand in."""
 
 import json
@@ -9,19 +10,19 @@ import pytest
 import yaml
 from anomalib.pipelines.components.runners import SerialRunner
 
-from anomalib_scdae.benchmark import pipeline
-from anomalib_scdae.benchmark.comparison import Comparison
+from anomalib_scdae.benchmark import steps
+from anomalib_scdae.benchmark.cells import Cell, read_json, write_json
 from anomalib_scdae.benchmark.estimate import Estimator
-from anomalib_scdae.benchmark.grid import Cell
-from anomalib_scdae.benchmark.pipeline import CellJobGenerator, ComparisonPipeline
-from anomalib_scdae.benchmark.runners.process import ProcessRunner
-from anomalib_scdae.benchmark.store import Store, read_json, write_json
+from anomalib_scdae.benchmark.jobs import CellJobGenerator, Comparison, ComparisonPipeline
+from anomalib_scdae.benchmark.runners.local import LocalRunner
+from anomalib_scdae.benchmark.store import Store
 from anomalib_scdae.errors import UserError
+from tests.benchmark import fake_cell
 
 
 @pytest.fixture(autouse=True)
 def _fake_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "CELL_MODULE", "tests.benchmark.fake_cell")
+    monkeypatch.setattr(steps, "run_step", fake_cell.run_step)
 
 
 def make_cell(category: str = "finish", **changes: Any) -> Cell:
@@ -40,7 +41,7 @@ def make_cell(category: str = "finish", **changes: Any) -> Cell:
     return Cell(**{**given, **changes})
 
 
-def run(folder: Path, *cells: Cell, runner: Any = ProcessRunner) -> dict[str, Any]:
+def run(folder: Path, *cells: Cell, runner: Any = LocalRunner) -> dict[str, Any]:
     comparison = Comparison(folder, {"schema": 1}, list(cells))
     ComparisonPipeline(CellJobGenerator(comparison), runner).run()
     results = json.loads((folder / "results.json").read_text())
@@ -51,7 +52,7 @@ def runs(folder: Path) -> list[str]:
     return (folder / "runs.txt").read_text().split()
 
 
-@pytest.mark.parametrize("runner", [ProcessRunner, SerialRunner])
+@pytest.mark.parametrize("runner", [LocalRunner, SerialRunner])
 def test_failures_are_recorded_and_stop_nothing(tmp_path: Path, runner: Any) -> None:
     """With Anomalib's own runner too: a job needs no particular one."""
     cells = [make_cell(name) for name in ("die", "vanish", "finish")]
@@ -139,7 +140,7 @@ def test_a_death_while_latency_is_measured_costs_no_accuracy_and_no_training(tmp
 def test_weights_that_are_not_kept_go_when_nothing_is_left_to_be_measured(tmp_path: Path) -> None:
     cell, timed = make_cell(latency=LATENCY), make_cell("later")
     comparison = Comparison(tmp_path, {}, [cell, timed], keep_weights=False)
-    ComparisonPipeline(CellJobGenerator(comparison), ProcessRunner).run()
+    ComparisonPipeline(CellJobGenerator(comparison), LocalRunner).run()
     assert comparison.store.result(cell)["latency"] == {"torch_fp32": {"median_ms": 1.0}}
     assert not list(tmp_path.rglob("weights.safetensors"))
     timed = make_cell("later", latency=LATENCY)
@@ -150,7 +151,7 @@ def test_weights_that_are_not_kept_go_when_nothing_is_left_to_be_measured(tmp_pa
 def test_a_torn_result_counts_as_none(tmp_path: Path) -> None:
     cell = make_cell()
     run(tmp_path, cell)
-    file = Store(tmp_path).cell_folder(cell) / "result.json"
+    file = Store(tmp_path).of(cell).path / "result.json"
     file.write_text(file.read_text()[:20])
     assert Store(tmp_path).status(cell) == "pending"
 
@@ -179,7 +180,7 @@ def test_an_interruption_ends_the_running_cell_and_leaves_it_pending(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "anomalib_scdae.benchmark.display._Lines.poll", lambda self: (_ for _ in ()).throw(KeyboardInterrupt)
+        "anomalib_scdae.benchmark.display.Display.poll", lambda self, folders: (_ for _ in ()).throw(KeyboardInterrupt)
     )
     cell = make_cell("sleep")
     with pytest.raises(KeyboardInterrupt):
@@ -192,9 +193,10 @@ def test_estimates_come_from_finished_cells(tmp_path: Path) -> None:
     rough = Estimator(cells, Store(tmp_path))
     assert "rough" in rough.basis
     assert rough.seconds(cells[1]) == pytest.approx(10 * 1.0 + 240.0)
-    Store(tmp_path).begin(cells[0])
+    folder = Store(tmp_path).of(cells[0])
+    folder.begin()
     result = {"status": "finished", "duration_seconds": 50.0, "training": {"steps": 10, "seconds": 20.0}}
-    write_json(Store(tmp_path).cell_folder(cells[0]) / "result.json", result)
+    folder.write_result(result)
     known = Estimator(cells, Store(tmp_path))
     assert known.seconds(cells[1]) == 50.0
     assert known.seconds(make_cell("other", row="another", trainer={"max_steps": 100})) == pytest.approx(100 * 2 + 30)

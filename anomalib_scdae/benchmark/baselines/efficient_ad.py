@@ -2,15 +2,17 @@
 """Anomalib's EfficientAd with the inputs that SCDAE gets: once as it is shipped, once with its two faults mended."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from anomalib.models import EfficientAd
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from anomalib_scdae.errors import UserError
 from anomalib_scdae.inputs.penalty import PenaltyReader, load_penalty_images
 from anomalib_scdae.inputs.teacher import load_teacher
-from anomalib_scdae.model.image_size import height_and_width
+from anomalib_scdae.model.image_size import check_image_size, height_and_width
 from anomalib_scdae.model.training.exact_resume import ExactResume
 
 
@@ -33,6 +35,8 @@ class EfficientAdAsShipped(EfficientAd):
         pad_maps: Whether to frame the maps with zeros where an unpadded network has lost its border.
         channels_last: Whether to keep the weights in the memory layout that SCDAE keeps them in. It changes nothing but
             rounding and time: on a CPU in bf16, a training step takes about half as long.
+        anomalib_reads_penalty_images: Whether ``penalty_images`` is a folder in the layout of Imagenette, to be read by
+            Anomalib's own loader, as a comparison of speed needs it.
         **components: Pre-processor, post-processor, evaluator and visualizer, as Anomalib's models take them.
     """
 
@@ -51,9 +55,14 @@ class EfficientAdAsShipped(EfficientAd):
         padding: bool = False,
         pad_maps: bool = True,
         channels_last: bool = False,
+        anomalib_reads_penalty_images: bool = False,
         **components: Any,
     ) -> None:
-        components.setdefault("pre_processor", self.configure_pre_processor(height_and_width(image_size)))
+        size = height_and_width(image_size)
+        check_image_size(size)
+        components.setdefault("pre_processor", self.configure_pre_processor(size))
+        if anomalib_reads_penalty_images:
+            components["imagenet_dir"] = Path(penalty_images)
         super().__init__(
             teacher_out_channels=teacher_out_channels,
             model_size=model_size,
@@ -66,6 +75,7 @@ class EfficientAdAsShipped(EfficientAd):
         if channels_last:
             self.model.to(memory_format=torch.channels_last)
         self.teacher_source, self.penalty_source = teacher, penalty_images
+        self.anomalib_reads_penalty_images = anomalib_reads_penalty_images
         self._penalty_reader: PenaltyReader | None = None
 
     def prepare_pretrained_model(self) -> None:
@@ -74,7 +84,17 @@ class EfficientAdAsShipped(EfficientAd):
         self.model.teacher.load_state_dict(teacher.state_dict)
 
     def prepare_imagenette_data(self, image_size: tuple[int, int] | torch.Size) -> None:
-        """Prepare the penalty images that SCDAE would read, in its order."""
+        """Prepare the penalty images that SCDAE would read, in its order.
+
+        Raises:
+            UserError: If Anomalib is to read them and they are not there; it would download 1.5 GB.
+        """
+        if self.anomalib_reads_penalty_images:
+            if not self.imagenet_dir.is_dir():
+                msg = f"There are no penalty images in {self.imagenet_dir}: name a folder in the layout of Imagenette."
+                raise UserError(msg)
+            super().prepare_imagenette_data(image_size)
+            return
         callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
         resume = [callback for callback in callbacks if isinstance(callback, ExactResume)]
         seed = resume[0].seed if resume else 0

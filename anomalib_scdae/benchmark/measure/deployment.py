@@ -1,25 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Size and latency of a trained model, beside those of a baseline."""
 
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from anomalib.data import AnomalibDataModule
 from anomalib.models import AnomalibModule
 
 from anomalib_scdae.benchmark.measure.arithmetic import count_parameters, inference_macs
-from anomalib_scdae.benchmark.measure.export import FORMATS, Failure, attempt, export_openvino, size_on_disk
-from anomalib_scdae.benchmark.measure.latency import describe, openvino_runner, torch_runner
-from anomalib_scdae.benchmark.measure.timing import Timings, interleave, stopwatch, synchroniser
+from anomalib_scdae.benchmark.measure.export import CALIBRATION_IMAGES, FORMATS, attempt, export_openvino, size_on_disk
+from anomalib_scdae.benchmark.measure.timing import interleave, quartiles, ratio, stopwatch
+from anomalib_scdae.benchmark.process import Failure
 
 LATENCIES = ("torch_fp32", *(f"openvino_{name}" for name in FORMATS))
-Runner = Callable[[], object]
+Predict = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,12 @@ class Deployment:
 
     Attributes:
         model: The model, on the device where PyTorch is timed.
-        runners: For each of :data:`LATENCIES`, what predicts one image, or why it cannot.
+        predict: For each of :data:`LATENCIES`, what predicts one image, or why it cannot.
         exports: The OpenVINO files, or why there is none.
     """
 
     model: AnomalibModule
-    runners: dict[str, Runner | Failure]
+    predict: dict[str, Predict | Failure]
     exports: dict[str, Path | Failure]
 
 
@@ -44,10 +43,8 @@ def measure_deployment(
     folder: Path,
     *,
     image_size: tuple[int, int],
+    checkpoint: Path,
     repeats: int = 30,
-    warm_up: int = 3,
-    calibration_images: int = 128,
-    checkpoint: Path | None = None,
     device: torch.device | str | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Measure size and latency of ``model``; the latency in turn with that of ``baseline``, one image at a time.
@@ -57,27 +54,22 @@ def measure_deployment(
 
     Args:
         model: A trained model.
-        baseline: What it is compared with; ``None``, or ``model`` itself, if with nothing.
+        baseline: What it is compared with; ``None`` if with nothing.
         datamodule: Its normal training images calibrate INT8.
         folder: Gets the exports; those of an earlier call are used again if the weights are the same.
         image_size: Height and width.
-        repeats: Rounds of timing.
-        warm_up: Rounds before them.
-        calibration_images: Images for the calibration of INT8.
-        checkpoint: The model's checkpoint, for its size; default: that of the weights as ``torch.save`` writes them.
+        checkpoint: The file of the model's weights, for its size.
+        repeats: Rounds of timing, after 3 to warm up.
         device: Where PyTorch is timed; default: the accelerator at hand. OpenVINO is timed on the CPU.
 
     Returns:
         ``size`` (parameters, multiply-accumulate operations of one image, bytes) and ``latency``.
     """
-    models = {"model": model} if baseline is None or baseline is model else {"model": model, "baseline": baseline}
-    deployed = {
-        name: deploy(one, datamodule, folder / name, image_size, calibration_images, device)
-        for name, one in models.items()
-    }
-    timings = time_deployments(deployed, repeats, warm_up)
-    latency = {kind: latency_of(deployed, timings, kind) for kind in LATENCIES}
-    return {"size": sizes(deployed["model"], image_size, checkpoint), "latency": latency}
+    models = {"model": model, **({} if baseline is None else {"baseline": baseline})}
+    deployed = {name: deploy(one, datamodule, folder / name, image_size, device=device) for name, one in models.items()}
+    seconds = time_deployments(deployed, repeats, warm_up=3)
+    latency = {kind: _latency(deployed["model"], seconds, kind) for kind in LATENCIES}
+    return {"size": _sizes(deployed["model"], image_size, checkpoint), "latency": latency}
 
 
 def deploy(
@@ -85,64 +77,65 @@ def deploy(
     datamodule: AnomalibDataModule,
     folder: Path,
     image_size: tuple[int, int],
-    calibration_images: int = 128,
+    calibration_images: int = CALIBRATION_IMAGES,
     device: torch.device | str | None = None,
 ) -> Deployment:
     """Export ``model`` and load every format; see :func:`measure_deployment` for the arguments."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model.eval().cpu()
     exports = export_openvino(
-        model, folder, image_size=image_size, datamodule=datamodule, calibration_images=calibration_images
+        model.eval().cpu(), folder, image_size=image_size, datamodule=datamodule, calibration_images=calibration_images
     )
     image = example_images(1, image_size)
     device = torch.device(device) if device is not None else default_device()
-    runners: dict[str, Runner | Failure] = {
-        "torch_fp32": attempt(lambda: _tried(torch_runner(model.to(device), image.to(device))))
-    }
+    predict = {"torch_fp32": attempt(lambda: _tried(torch_prediction(model.to(device), image.to(device))))}
     for name, path in exports.items():
-        runners[f"openvino_{name}"] = path if isinstance(path, Failure) else attempt(partial(_load, path, image))
-    return Deployment(model, runners, exports)
+        load = partial(lambda file: _tried(openvino_prediction(file, image)), path)
+        predict[f"openvino_{name}"] = path if isinstance(path, Failure) else attempt(load)
+    return Deployment(model, predict, exports)
 
 
-def time_deployments(deployed: Mapping[str, Deployment], repeats: int, warm_up: int) -> Timings:
-    """Time all that runs, in turn; the names are ``<model>/<format>``.
+def time_deployments(deployed: Mapping[str, Deployment], repeats: int, warm_up: int) -> pd.DataFrame:
+    """Time all that runs, in turn; the columns are ``<model>/<format>``.
 
     PyTorch and OpenVINO are not mixed: threads of the one spin for a while after its last call.
     """
-    seconds: dict[str, list[float]] = {}
+    parts = []
     for group in (LATENCIES[:1], LATENCIES[1:]):
         watches = {
-            f"{name}/{kind}": stopwatch(runner, synchroniser(deployment.model.device))
+            f"{name}/{kind}": stopwatch(predict)
             for kind in group
             for name, deployment in deployed.items()
-            if not isinstance(runner := deployment.runners[kind], Failure)
+            if not isinstance(predict := deployment.predict[kind], Failure)
         }
-        seconds |= interleave(watches, repeats, warm_up).seconds
-    return Timings(seconds)
+        parts.append(interleave(watches, repeats, warm_up))
+    return pd.concat(parts, axis="columns")
 
 
-def latency_of(deployed: Mapping[str, Deployment], timings: Timings, kind: str, name: str = "model") -> dict[str, Any]:
-    """Return the latency of the model ``name`` in the format ``kind``, with the ratio to the baseline if it has one."""
-    runner = deployed[name].runners[kind]
-    if isinstance(runner, Failure):
-        return {"error": str(runner)}
-    baseline = f"baseline/{kind}"
-    return describe(timings, f"{name}/{kind}", baseline if baseline in timings.seconds and name == "model" else None)
+def torch_prediction(model: AnomalibModule, images: torch.Tensor) -> Predict:
+    """Return what predicts ``images`` ``(B, 3, H, W)`` with PyTorch, pre- and post-processing included."""
+    model.eval()
+
+    @torch.inference_mode()
+    def predict() -> object:
+        return model(images)
+
+    return predict
 
 
-def sizes(deployment: Deployment, image_size: tuple[int, int], checkpoint: Path | None = None) -> dict[str, Any]:
-    """Return parameters, multiply-accumulate operations of one image, and bytes on disk (``None``: there is none)."""
-    model = deployment.model
-    macs = attempt(lambda: inference_macs(model, example_images(1, image_size).to(model.device)))
-    return {
-        **count_parameters(model.model),
-        "macs": None if isinstance(macs, Failure) else macs,
-        "checkpoint_bytes": checkpoint.stat().st_size if checkpoint else _saved_bytes(model),
-        **{
-            f"openvino_{name}_bytes": None if isinstance(path, Failure) else size_on_disk(path)
-            for name, path in deployment.exports.items()
-        },
+def openvino_prediction(path: Path, images: torch.Tensor) -> Predict:
+    """Return what predicts ``images`` ``(B, 3, H, W)`` with OpenVINO on the CPU, on as many threads as PyTorch uses.
+
+    What is not quantised is computed in FP32: left to itself, OpenVINO would use BF16 on processors that have it.
+    """
+    import openvino as ov
+
+    options = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": str(torch.get_num_threads()),
     }
+    request = ov.Core().compile_model(path, "CPU", options).create_infer_request()
+    inputs = {0: images.cpu().numpy()}
+    return lambda: request.infer(inputs)
 
 
 def example_images(count: int, image_size: tuple[int, int]) -> torch.Tensor:
@@ -155,21 +148,35 @@ def default_device() -> torch.device:
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
-def _load(path: Path, image: torch.Tensor) -> Runner:
-    return _tried(openvino_runner(path, image))
-
-
-def _tried(runner: Runner) -> Runner:
+def _tried(predict: Predict) -> Predict:
     """Predict once, so that what cannot run is found before the timing."""
-    runner()
-    return runner
+    predict()
+    return predict
 
 
-def _saved_bytes(model: AnomalibModule) -> int:
-    descriptor, name = tempfile.mkstemp(suffix=".pth")
-    os.close(descriptor)
-    try:
-        torch.save(model.state_dict(), name)
-        return Path(name).stat().st_size
-    finally:
-        Path(name).unlink()
+def _latency(deployment: Deployment, seconds: pd.DataFrame, kind: str) -> dict[str, Any]:
+    """Return the latency in one format for a table, with the ratio to the baseline if it has one."""
+    if isinstance(failure := deployment.predict[kind], Failure):
+        return {"error": failure.sentence}
+    name, baseline = f"model/{kind}", f"baseline/{kind}"
+    spread = quartiles(seconds[name])
+    figures: dict[str, Any] = {f"{key}_ms": 1000 * value for key, value in spread.items()}
+    figures["images_per_second"] = 1 / spread["median"]
+    if baseline in seconds:
+        figures["ratio"] = ratio(seconds, name, baseline)
+    return figures
+
+
+def _sizes(deployment: Deployment, image_size: tuple[int, int], checkpoint: Path) -> dict[str, Any]:
+    """Return parameters, multiply-accumulate operations of one image, and bytes on disk (``None``: there is none)."""
+    model = deployment.model
+    macs = attempt(lambda: inference_macs(model, example_images(1, image_size).to(model.device)))
+    return {
+        **count_parameters(model.model),
+        "macs": None if isinstance(macs, Failure) else macs,
+        "checkpoint_bytes": checkpoint.stat().st_size,
+        **{
+            f"openvino_{name}_bytes": None if isinstance(path, Failure) else size_on_disk(path)
+            for name, path in deployment.exports.items()
+        },
+    }

@@ -3,6 +3,7 @@
 
 import os
 import platform
+import re
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +15,7 @@ import anomalib_scdae
 
 #: Where the package lies: a checkout, or an installation.
 PACKAGE_FOLDER = Path(anomalib_scdae.__file__).resolve().parent
+_CPU_INFO = Path("/proc/cpuinfo")
 
 
 def environment() -> dict[str, Any]:
@@ -22,11 +24,8 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "anomalib": _version("anomalib"),
         "anomalib_scdae": anomalib_scdae.__version__,
-        "lightning": _version("lightning"),
-        "openvino": _version("openvino"),
-        "nncf": _version("nncf"),
+        **{package: _version(package) for package in ("anomalib", "lightning", "openvino", "nncf")},
         "platform": platform.platform(),
         "processor": processor_name(),
         "cores": available_cores(),
@@ -45,6 +44,8 @@ def available_cores() -> int:
 
 def processor_name() -> str:
     """Return the processor's name; ``platform.processor()`` knows it on few systems."""
+    if _CPU_INFO.exists() and (found := re.search(r"model name\s*: (.+)", _CPU_INFO.read_text())):
+        return found[1].strip()
     try:
         import openvino
 

@@ -2,9 +2,9 @@
 """Exports of any Anomalib model to OpenVINO: FP32, FP16 and INT8."""
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +12,26 @@ import torch
 from anomalib.data import AnomalibDataModule
 from anomalib.deploy.export import CompressionType
 from anomalib.models import AnomalibModule
+from lightning.pytorch.trainer.states import TrainerFn
 from torchvision.transforms.v2.functional import resize
+
+from anomalib_scdae.benchmark.cells import read_json, write_json
+from anomalib_scdae.benchmark.process import Failure, in_one_sentence
 
 logger = logging.getLogger(__name__)
 
 FORMATS = ("fp32", "fp16", "int8")
-
-
-class Failure(str):
-    """Why something could not be measured, in one sentence."""
-
-    __slots__ = ()
-
-    @classmethod
-    def of(cls, error: Exception) -> "Failure":
-        """Take the line of an exception that says why: the first one, or OpenVINO's last one."""
-        lines = str(error).strip().splitlines() or [""]
-        line = lines[-1] if lines[0].startswith("Exception from src") else lines[0]
-        return cls(f"{type(error).__name__}: {line}".removesuffix(": "))
+#: Images that INT8 is calibrated with, at most.
+CALIBRATION_IMAGES = 128
 
 
 def attempt(function: Callable[[], Any]) -> Any:
-    """Return what ``function`` returns, or the :class:`Failure`: one format must not cost the others."""
+    """Return what ``function`` returns, or a :class:`Failure`: one format must not cost the others."""
     try:
         return function()
     except Exception as error:
         logger.warning("Could not be measured.", exc_info=True)
-        return Failure.of(error)
+        return Failure(in_one_sentence(error))
 
 
 def export_openvino(
@@ -47,7 +40,7 @@ def export_openvino(
     *,
     image_size: tuple[int, int],
     datamodule: AnomalibDataModule,
-    calibration_images: int,
+    calibration_images: int = CALIBRATION_IMAGES,
 ) -> dict[str, Path | Failure]:
     """Export ``model`` in each of :data:`FORMATS` with a fixed input size.
 
@@ -65,25 +58,44 @@ def export_openvino(
     """
     key = {"weights": _fingerprint(model), "image_size": list(image_size), "calibration_images": calibration_images}
     record = folder / "export.json"
-    if not record.exists() or json.loads(record.read_text()) != key:
-        record.unlink(missing_ok=True)
-        for path in folder.glob("*/**/*.xml"):
-            path.unlink()
-    exported: dict[str, Path | Failure] = {}
-    full = exported["fp32"] = attempt(lambda: _full_precision(model, folder / "fp32", image_size))
+    if read_json(record) != key:
+        for path in (record, *folder.glob("*/**/*.xml")):
+            path.unlink(missing_ok=True)
+    full = attempt(lambda: _present(folder / "fp32") or model.to_openvino(folder / "fp32", input_size=image_size))
     if isinstance(full, Failure):
         return dict.fromkeys(FORMATS, full)
-    exported["fp16"] = attempt(lambda: _half_precision(full, folder / "fp16"))
-    exported["int8"] = attempt(
-        lambda: _quantised(model, full, folder / "int8", image_size, datamodule, calibration_images)
-    )
-    record.write_text(json.dumps(key))
-    return exported
+    make = {
+        "fp16": partial(_half_precision, full),
+        "int8": partial(_quantised, model, full, image_size, datamodule, calibration_images),
+    }
+
+    def export(name: str) -> Path:
+        return _present(folder / name) or make[name](folder / name)
+
+    others = {name: attempt(partial(export, name)) for name in make}
+    write_json(record, key)
+    return {"fp32": full, **others}
 
 
 def size_on_disk(model: Path) -> int:
     """Return the bytes of an OpenVINO model: its ``.xml`` and its ``.bin``."""
     return sum(path.stat().st_size for path in (model, model.with_suffix(".bin")))
+
+
+def calibration_set(datamodule: AnomalibDataModule, image_size: tuple[int, int], limit: int) -> Iterator[torch.Tensor]:
+    """Read normal training images, evenly spread over the training set.
+
+    They are resized and nothing else: an exported model holds the rest of the pre-processing.
+
+    Yields:
+        Images ``(1, 3, H, W)`` in [0, 1].
+    """
+    datamodule.setup(TrainerFn.FITTING)
+    dataset = datamodule.train_data
+    for index in range(0, len(dataset), max(1, -(-len(dataset) // limit))):
+        item: Any = dataset[index]
+        if not item.gt_label:
+            yield resize(item.image[None], list(image_size), antialias=True)
 
 
 def _fingerprint(model: AnomalibModule) -> str:
@@ -100,32 +112,25 @@ def _present(folder: Path) -> Path | None:
     return next((path for path in sorted(folder.rglob("*.xml")) if path.with_suffix(".bin").exists()), None)
 
 
-def _full_precision(model: AnomalibModule, folder: Path, image_size: tuple[int, int]) -> Path:
-    return _present(folder) or model.to_openvino(folder, input_size=image_size)
-
-
 def _half_precision(full: Path, folder: Path) -> Path:
     """Compress the weights; this is all that Anomalib's FP16 export does differently."""
     import openvino as ov
 
-    path = folder / "model.xml"
-    if _present(folder) is None:
-        ov.save_model(ov.Core().read_model(full), path, compress_to_fp16=True)
-    return path
+    ov.save_model(ov.Core().read_model(full), folder / "model.xml", compress_to_fp16=True)
+    return folder / "model.xml"
 
 
 def _quantised(
     model: AnomalibModule,
     full: Path,
-    folder: Path,
     image_size: tuple[int, int],
     datamodule: AnomalibDataModule,
     calibration_images: int,
+    folder: Path,
 ) -> Path:
-    """Quantise after training, the model's own way if it has one."""
-    if present := _present(folder):
-        return present
-    if _knows_how_to_quantise(model):
+    """Quantise after training, the model's own way if it has one: Anomalib's fails with images of another size."""
+    names = ("to_openvino", "_compress_ov_model", "_post_training_quantization_ov")
+    if any(getattr(type(model), name) is not getattr(AnomalibModule, name) for name in names):
         return model.to_openvino(
             folder, input_size=image_size, compression_type=CompressionType.INT8_PTQ, datamodule=datamodule
         )
@@ -136,25 +141,3 @@ def _quantised(
     quantised = nncf.quantize(ov.Core().read_model(full), nncf.Dataset(images), subset_size=len(images))
     ov.save_model(quantised, folder / "model.xml", compress_to_fp16=False)
     return folder / "model.xml"
-
-
-def _knows_how_to_quantise(model: AnomalibModule) -> bool:
-    """Tell whether the class replaces Anomalib's quantisation, which fails with images of another size."""
-    names = ("to_openvino", "_compress_ov_model", "_post_training_quantization_ov")
-    return any(getattr(type(model), name) is not getattr(AnomalibModule, name) for name in names)
-
-
-def calibration_set(datamodule: AnomalibDataModule, image_size: tuple[int, int], limit: int) -> Iterator[torch.Tensor]:
-    """Read normal training images, evenly spread over the training set.
-
-    They are resized and nothing else: an exported model holds the rest of the pre-processing.
-
-    Yields:
-        Images ``(1, 3, H, W)`` in [0, 1].
-    """
-    datamodule.setup("fit")
-    dataset = datamodule.train_data
-    for index in range(0, len(dataset), max(1, -(-len(dataset) // limit))):
-        item: Any = dataset[index]
-        if not item.gt_label:
-            yield resize(item.image[None], list(image_size), antialias=True)

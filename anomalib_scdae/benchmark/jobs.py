@@ -1,25 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The comparison as a pipeline of Anomalib's: a generator of jobs, and a runner that is a matter of choice."""
+"""A comparison as a pipeline of Anomalib's: one job for each cell, on a runner that is a matter of choice."""
 
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Generator
+import logging
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from anomalib.pipelines.components.base import Job, JobGenerator, Pipeline, Runner
 
-from anomalib_scdae.benchmark.comparison import Comparison
-from anomalib_scdae.benchmark.grid import Cell
-from anomalib_scdae.benchmark.store import FINISHED, Store, read_json, write_json
-from anomalib_scdae.errors import UserError
+from anomalib_scdae.benchmark import steps
+from anomalib_scdae.benchmark.cells import FINISHED, Cell, CellFolder
+from anomalib_scdae.benchmark.process import ChildError, ChildProcess
+from anomalib_scdae.benchmark.store import Store
 
-if TYPE_CHECKING:
-    from anomalib_scdae.benchmark.runners.ray_cluster import RayOptions
+logger = logging.getLogger(__name__)
 
-CELL_MODULE = "anomalib_scdae.benchmark.cell"
-LOG, PROGRESS = "log.txt", "progress.json"
+
+@dataclass(frozen=True)
+class Comparison:
+    """What every job of a comparison knows; made of plain values, so that it travels to other processes.
+
+    Attributes:
+        folder: The benchmark's folder.
+        header: What ``results.json`` says besides the cells.
+        cells: All cells of the grid, whether they run now or not.
+        keep_weights: Whether cells keep their final weights when nothing is left to be measured.
+    """
+
+    folder: Path
+    header: Mapping[str, Any]
+    cells: list[Cell]
+    keep_weights: bool = True
+
+    @property
+    def store(self) -> Store:
+        """The folder's reader and writer."""
+        return Store(self.folder)
+
+    def refresh(self) -> None:
+        """Write results and report anew; a report that cannot be written must not end the runs that it reports on.
+
+        Raises:
+            UserError: If cells that belong side by side have seen different images.
+        """
+        self.store.write_results(self.header, self.cells)
+        try:
+            from anomalib_scdae.benchmark import report
+
+            report.write_report(self.folder)
+        except Exception:
+            logger.exception("The report in %s could not be written; results.json and results.csv are.", self.folder)
 
 
 class CellJob(Job):
@@ -38,10 +69,15 @@ class CellJob(Job):
     def __init__(self, cell: Cell, comparison: Comparison) -> None:
         self.cell = cell
         self.comparison = comparison
-        self.module = CELL_MODULE
+        self.run_step = steps.run_step
         self.working_folder = Path.cwd()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: ChildProcess | None = None
         self._stopped = False
+
+    @property
+    def folder(self) -> CellFolder:
+        """The cell's folder."""
+        return self.comparison.store.of(self.cell)
 
     def run(self, task_id: int | None = None) -> dict[str, Any]:
         """Run the cell and return its entry of ``results.json``."""
@@ -54,17 +90,23 @@ class CellJob(Job):
         """Do what is left of the cell, without telling the tables."""
         store = self.comparison.store
         if store.status(self.cell) != FINISHED:
-            self._train(store)
+            self.folder.begin()
+            error = self._run("train")
+            if store.status(self.cell) != FINISHED and not self._stopped:
+                store.fail(self.cell, error)
         if store.latency_is_due(self.cell) and not self._stopped:
-            self._deploy(store)
+            store.begin_latency(self.cell)
+            error = self._run("deploy")
+            if store.lacks_latency(self.cell) and not self._stopped:
+                store.add(self.cell, latency={"error": error})
         if store.status(self.cell) == FINISHED and not self.comparison.keep_weights and not self._stopped:
-            store.drop_weights(self.cell)
+            self.folder.weights.unlink(missing_ok=True)
 
     def stop(self) -> None:
         """End the cell's process; the cell stays pending."""
         self._stopped = True
-        if self._process is not None:
-            self._process.kill()
+        if self._child is not None:
+            self._child.kill()
 
     @staticmethod
     def collect(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -77,34 +119,21 @@ class CellJob(Job):
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel without the process."""
-        return {**self.__dict__, "_process": None}
+        return {**self.__dict__, "_child": None}
 
-    def _train(self, store: Store) -> None:
-        folder = store.begin(self.cell)
-        code = self._run_process(folder, "train")
-        if store.status(self.cell) != FINISHED and not self._stopped:
-            store.fail(self.cell, _why(folder, code))
-
-    def _deploy(self, store: Store) -> None:
-        folder = store.begin_latency(self.cell)
-        code = self._run_process(folder, "deploy")
-        if store.lacks_latency(self.cell) and not self._stopped:
-            store.add(self.cell, latency={"error": _why(folder, code)})
-
-    def _run_process(self, folder: Path, step: str) -> int:
-        write_json(folder / PROGRESS, {"phase": "starting", "step": None, "total": None})
-        command = [sys.executable, "-m", self.module, str(folder.absolute() / "config.yaml"), step]
-        with (folder / LOG).open("ab") as log:
-            # The child ends when its standard input does, so also when this process is killed.
-            self._process = subprocess.Popen(  # noqa: S603
-                command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, cwd=self.working_folder
-            )
+    def _run(self, step: str) -> str:
+        """Run a step in a process of its own, and return why it has left no result."""
+        self.folder.tell("starting")
+        with ChildProcess(
+            self.run_step, self.folder, step, log=self.folder.log, folder=self.working_folder
+        ) as self._child:
             try:
                 if self._stopped:
-                    self._process.kill()
-                return self._process.wait()
-            finally:
-                self._process.kill()
+                    self._child.kill()
+                self._child.receive()
+            except ChildError as error:
+                return str(error)
+        return f"The process ended without a result; see {self.folder.log.name}."
 
 
 class CellJobGenerator(JobGenerator):
@@ -155,45 +184,9 @@ class ComparisonPipeline(Pipeline):
     def run(self, args: Any = None) -> None:
         """Run the jobs, with the folder locked against other benchmarks."""
         del args
-        with Store(self.generator.comparison.folder).locked():
-            self.generator.comparison.refresh()
+        comparison = self.generator.comparison
+        with comparison.store.locked():
+            comparison.refresh()
             for runner in self._setup_runners({}):
                 runner.run({})
-            self.generator.comparison.refresh()
-
-
-def _why(folder: Path, code: int) -> str:
-    """Say in one sentence why a cell's process ended without a result."""
-    told = read_json(folder / "failure.json")
-    if told is not None:
-        return str(told["error"])
-    if code == -signal.SIGKILL:
-        return f"The process was killed (SIGKILL), as the system does when memory runs out; see {LOG}."
-    if code < 0:
-        return f"The process was ended by {signal.Signals(-code).name}; see {LOG}."
-    return f"The process ended with status {code} and without a result; see {LOG}."
-
-
-def make_runner_of(kind: str, workers: int, ray: "RayOptions | None" = None) -> Callable[[JobGenerator], Runner]:
-    """Return what makes the runner called ``kind``.
-
-    Args:
-        kind: ``process`` or ``ray``.
-        workers: Cells at the same time, of ``process``.
-        ray: Cluster and resources, of ``ray``.
-
-    Raises:
-        UserError: If there is no such runner, or it cannot run.
-    """
-    if kind == "ray":
-        from anomalib_scdae.benchmark.runners.ray_cluster import RayOptions, RayRunner, check_options
-
-        options = ray or RayOptions()
-        check_options(options)
-        return lambda generator: RayRunner(generator, options)
-    if kind == "process":
-        from anomalib_scdae.benchmark.runners.process import ProcessRunner
-
-        return lambda generator: ProcessRunner(generator, workers)
-    msg = f"There is no runner '{kind}': choose process or ray."
-    raise UserError(msg)
+            comparison.refresh()

@@ -1,22 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """``anomalib-scdae benchmark``: models side by side, with a report."""
 
+import inspect
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
-from anomalib_scdae.benchmark.comparison import SCHEMA, Comparison
+from anomalib.pipelines.components.base import JobGenerator, Runner
+
+from anomalib_scdae.benchmark.cells import FAILED, FINISHED, Cell
+from anomalib_scdae.benchmark.checks import check_inputs, check_models
 from anomalib_scdae.benchmark.display import print_cells
-from anomalib_scdae.benchmark.entries import GivenDataset, GivenRow
-from anomalib_scdae.benchmark.grid import Cell, parse_grid
-from anomalib_scdae.benchmark.pipeline import CellJobGenerator, ComparisonPipeline, make_runner_of
-from anomalib_scdae.benchmark.runners.ray_cluster import RayOptions
-from anomalib_scdae.benchmark.store import FAILED, FINISHED, Store, read_json
+from anomalib_scdae.benchmark.grid import DatasetEntry, RowEntry, parse_grid
+from anomalib_scdae.benchmark.jobs import CellJobGenerator, Comparison, ComparisonPipeline
+from anomalib_scdae.benchmark.runners.local import LocalRunner
+from anomalib_scdae.benchmark.runners.ray import RayOptions, RayRunner
+from anomalib_scdae.benchmark.store import Store
 from anomalib_scdae.errors import UserError
+
+SCHEMA = 1
+#: What the command line takes: a dictionary that is no proper entry gets through, as ``parse_grid`` tells the mistake
+#: and its remedy better than a parser can.
+GivenRow = RowEntry | dict[str, Any]
+GivenDataset = DatasetEntry | dict[str, Any]
+#: The options that ``--what speed`` heeds.
+SPEED_OPTIONS = ("output", "what")
 
 
 def benchmark(
@@ -76,7 +88,11 @@ def benchmark(
     Raises:
         UserError: If the grid holds an error, before anything runs; or if cells have failed, when all others are done.
     """
+    given = locals()
+    output = Path(output).absolute()
+    _check_output(output)
     if what == "speed":
+        _refuse_options(given)
         from anomalib_scdae.benchmark.speed import measure_speed
 
         measure_speed(output)
@@ -96,19 +112,23 @@ def benchmark(
         "baseline": baseline,
         "headline": headline,
     }
-    grid = parse_grid(**settings).resolved()
+    store = Store(output)
+    known = store.header()
+    runs = not (dry_run or report_only)
+    grid = parse_grid(**settings).resolved(known.get("grid") or {}, download=runs)
     cells = grid.cells()
     patterns = only.split(",") if isinstance(only, str) else list(only)
     chosen = {cell.id for cell in cells if _matches(cell, patterns)}
     if not chosen:
         msg = f"No cell matches {', '.join(patterns)}: --dry_run lists all ids."
         raise UserError(msg)
+    if not report_only:
+        check_models(grid)
     if dry_run:
-        print_cells(cells, Store(output), chosen)
+        print_cells(cells, store, chosen)
         return
     from anomalib_scdae.benchmark.measure.environment import environment
 
-    known = read_json(Path(output) / "results.json") or {}
     header = {
         "schema": SCHEMA,
         "name": name,
@@ -120,14 +140,58 @@ def benchmark(
         "environment": environment(),
         "grid": {**settings, "teacher": grid.teacher, "penalty_images": grid.penalty_images},
     }
-    comparison = Comparison(Path(output).absolute(), header, cells, keep_weights)
+    comparison = Comparison(store.folder, header, cells, keep_weights)
     if report_only:
         comparison.refresh()
         return
     make_runner = make_runner_of(runner, workers, ray)
+    check_inputs(grid)
     generator = CellJobGenerator(comparison, lambda cell: cell.id in chosen)
     ComparisonPipeline(generator, make_runner).run()
     _conclude(comparison, chosen)
+
+
+def make_runner_of(kind: str, workers: int, ray: RayOptions | None = None) -> Callable[[JobGenerator], Runner]:
+    """Return what makes the runner called ``kind``.
+
+    Args:
+        kind: ``process`` or ``ray``.
+        workers: Cells at the same time, of ``process``.
+        ray: Cluster and resources, of ``ray``.
+
+    Raises:
+        UserError: If it cannot run.
+    """
+    if kind == "process":
+        return lambda generator: LocalRunner(generator, workers)
+    options = ray or RayOptions()
+    options.check()
+    return lambda generator: RayRunner(generator, options)
+
+
+def _check_output(output: Path) -> None:
+    for path in (output, *output.parents):
+        if path.exists() and not path.is_dir():
+            msg = f"--output needs a folder, but {path} is a file: give another name."
+            raise UserError(msg)
+
+
+def _refuse_options(given: Mapping[str, Any]) -> None:
+    """Raise a :class:`UserError` that names options which ``--what speed`` would ignore."""
+    defaults = {name: option.default for name, option in inspect.signature(benchmark).parameters.items()}
+    ignored = [
+        f"--{name}"
+        for name, default in defaults.items()
+        if name not in SPEED_OPTIONS and _plain(given[name]) != _plain(default)
+    ]
+    if ignored:
+        msg = f"--what speed needs no grid and ignores {', '.join(ignored)}: leave these out."
+        raise UserError(msg)
+
+
+def _plain(value: Any) -> Any:
+    """Make sequences comparable, whether a parser or a signature has made them."""
+    return list(value) if isinstance(value, list | tuple) else value
 
 
 def _matches(cell: Cell, patterns: Sequence[str]) -> bool:

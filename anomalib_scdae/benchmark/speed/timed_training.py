@@ -1,12 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training in a process of its own, which proceeds when it is its turn and tells how long everything took."""
 
-import multiprocessing
-import os
-import time
-import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -16,21 +12,37 @@ import torch
 from anomalib.callbacks import ModelCheckpoint
 from anomalib.data import MVTecLOCO
 from anomalib.engine import Engine
+from anomalib.models import AnomalibModule
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
+from torch.utils.benchmark.utils.timer import timer
 from torch.utils.flop_counter import FlopCounterMode
 
+from anomalib_scdae.benchmark.baselines import EfficientAdAsShipped
+from anomalib_scdae.benchmark.cell.build import save_weights
 from anomalib_scdae.benchmark.measure.memory import peak_memory_mib
-from anomalib_scdae.benchmark.measure.timing import synchroniser
-from anomalib_scdae.benchmark.speed.baseline import ModelName, build_model
+from anomalib_scdae.benchmark.process import ChildError, ChildProcess
 from anomalib_scdae.benchmark.speed.data import CATEGORY
-from anomalib_scdae.model.lightning_model import PAPER_STEPS
+from anomalib_scdae.model.lightning_model import PAPER_STEPS, SCDAE
 
-Event = Literal["step", "image", "validation"]
+MODELS = ("SCDAE", "EfficientAd")
+
+
+def default_model(name: str, penalty_images: Path) -> AnomalibModule:
+    """Build a model with its default arguments that needs no network.
+
+    Args:
+        name: One of :data:`MODELS`. ``EfficientAd`` reads ``penalty_images`` as it would Imagenette; ``SCDAE`` has
+            those of the package. Both have the bundled teacher.
+        penalty_images: Images in folders, one for each class.
+    """
+    if name == "SCDAE":
+        return SCDAE(teacher="bundled", penalty_images="bundled")
+    return EfficientAdAsShipped("bundled", str(penalty_images), anomalib_reads_penalty_images=True)
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a trainee does.
+    """A training to be timed.
 
     Attributes:
         model: What it trains.
@@ -38,14 +50,14 @@ class Task:
             to time everything, from image to image, and validations apart.
         data: The dataset's root.
         penalty_images: The images of EfficientAd's penalty.
-        folder: Gets the log and the weights.
+        folder: Gets the log, and the weights of a whole training.
         precision: Lightning's name of the precision.
         device: ``cpu`` or ``cuda``.
         workers: Processes that read images; ``None`` for Anomalib's default.
         threads: Of PyTorch.
     """
 
-    model: ModelName
+    model: str
     event: Literal["step", "image"]
     data: Path
     penalty_images: Path
@@ -55,24 +67,64 @@ class Task:
     workers: int | None = None
     threads: int = 1
 
-    @property
-    def weights(self) -> Path:
-        """Where the weights of a whole training are left."""
-        return self.folder / f"{self.model}.pth"
-
-    @property
-    def log(self) -> Path:
-        """Where everything goes that is printed."""
-        return self.folder / f"{self.model}.log"
-
 
 class Sample(NamedTuple):
     """How long one thing took."""
 
-    event: Event
+    event: Literal["step", "image", "validation"]
     epoch: int
     batch: int
     seconds: float
+
+
+class TimedTraining:
+    """A training that stands still unless it is its turn.
+
+    Its process and the processes that read its images are halted in between, where the system can do that. So nothing
+    is prepared in the other's time, and nothing that one does in the background slows the other down.
+    """
+
+    def __init__(self, task: Task, child: ChildProcess) -> None:
+        self.task, self._child = task, child
+
+    def wait_until_ready(self) -> None:
+        """Wait until the first training step is due."""
+        self._receive()
+        self._child.pause()
+
+    def turn(self, length: int | Literal["count"]) -> Any:
+        """Let ``length`` events happen and return their samples; or count a step's multiply-accumulate operations."""
+        self._child.resume()
+        self._child.send(length)
+        result = self._receive()
+        self._child.pause()
+        return result
+
+    def finish(self) -> dict[str, float | None]:
+        """End the training and return its peak memory; see :func:`peak_memory_mib`."""
+        self._child.resume()
+        self._child.send(None)
+        return self._receive()
+
+    def _receive(self) -> Any:
+        try:
+            return self._child.receive()
+        except ChildError as error:
+            msg = f"The training of {self.task.model} failed: {error} (see {self._child.log})"
+            raise ChildError(msg) from error
+
+
+@contextmanager
+def trainings(tasks: Sequence[Task]) -> Iterator[list[TimedTraining]]:
+    """Start a process for each task, and leave none behind."""
+    with ExitStack() as stack:
+        started = []
+        for task in tasks:
+            child = ChildProcess(train, task, log=task.folder / f"{task.model}.log", converses=True)
+            started.append(TimedTraining(task, stack.enter_context(child)))
+        for training in started:
+            training.wait_until_ready()
+        yield started
 
 
 class Finished(Exception):  # noqa: N818 - not an error
@@ -88,21 +140,17 @@ class Turns(Callback):
     Args:
         connection: To the other side.
         event: See :class:`Task`.
-        synchronise: Waits for the accelerator.
-        clock: Tells the time, in seconds.
+        clock: Tells the time in seconds, once the accelerator has done its work.
     """
 
     def __init__(
-        self,
-        connection: Connection,
-        event: Literal["step", "image"],
-        synchronise: Callable[[], object],
-        clock: Callable[[], float] = time.perf_counter,
+        self, connection: Connection, event: Literal["step", "image"], clock: Callable[[], float] = timer
     ) -> None:
-        self.connection, self.event, self.synchronise, self.clock = connection, event, synchronise, clock
+        self.connection, self.event, self.clock = connection, event, clock
         self._samples: list[Sample] = []
         self._length = 0
         self._counter: FlopCounterMode | None = None
+        self._started = 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Wait for the first turn, once everything is prepared."""
@@ -114,7 +162,7 @@ class Turns(Callback):
         """Start timing a step."""
         del trainer, pl_module, batch, batch_idx
         if self.event == "step":
-            self._start()
+            self._started = self.clock()
             if self._counter is not None:
                 self._counter.__enter__()
 
@@ -133,7 +181,7 @@ class Turns(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start timing a validation, before EfficientAd looks for its quantiles."""
         del trainer, pl_module
-        self._start()
+        self._started = self.clock()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop timing a validation, after SCDAE has calibrated."""
@@ -141,18 +189,13 @@ class Turns(Callback):
         if self.event == "image":
             self._stop("validation", trainer.current_epoch, 0)
 
-    def _start(self) -> None:
-        self.synchronise()
-        self._started = self.clock()
-
-    def _stop(self, event: Event, epoch: int, batch: int) -> None:
-        self.synchronise()
+    def _stop(self, event: Literal["step", "image", "validation"], epoch: int, batch: int) -> None:
         self._samples.append(Sample(event, epoch, batch, self.clock() - self._started))
         if len(self._samples) >= self._length:
             samples, self._samples = self._samples, []
             self._wait(samples)
         else:
-            self._start()
+            self._started = self.clock()
 
     def _wait(self, result: object) -> None:
         """Hand over a result and wait for the next turn."""
@@ -164,41 +207,19 @@ class Turns(Callback):
             self._counter = FlopCounterMode(display=False)
         else:
             self._length = command
-        self._start()
+        self._started = self.clock()
 
 
-def train(connection: Connection, task: Task) -> None:
-    """Train as ``anomalib train`` does, turn by turn; at the end, send the peak memory and leave the weights.
-
-    The main function of a process: what it prints goes to the task's log, an exception to the other side.
-    """
-    if hasattr(os, "setpgrp"):
-        os.setpgrp()  # so that it can be halted together with the processes that read its images
-    # Those must start as in any training: by default, what a spawned process starts is spawned, which takes seconds.
-    multiprocessing.set_start_method(None, force=True)
-    task.folder.mkdir(parents=True, exist_ok=True)
-    with task.log.open("w") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-    try:
-        connection.send(_train(connection, task))
-    except EOFError:  # the other side is gone
-        return
-    except BaseException as error:
-        traceback.print_exc()
-        connection.send(f"{type(error).__name__}: {error}")
-        raise
-
-
-def _train(connection: Connection, task: Task) -> dict[str, float | None]:
+def train(connection: Connection, task: Task) -> dict[str, float | None]:
+    """Train as ``anomalib train`` does, turn by turn; leave a whole training's weights, and return the peak memory."""
     torch.set_num_threads(task.threads)
     seed_everything(0)
     workers: dict[str, Any] = {} if task.workers is None else {"num_workers": task.workers}
     no_validation: dict[str, Any] = {"limit_val_batches": 0} if task.event == "step" else {}
-    model = build_model(task.model, task.penalty_images)
+    model = default_model(task.model, task.penalty_images)
     datamodule = MVTecLOCO(root=task.data, category=CATEGORY, train_batch_size=1, **workers)
     engine = Engine(
-        callbacks=[Turns(connection, task.event, synchroniser(task.device)), ModelCheckpoint(save_top_k=0)],
+        callbacks=[Turns(connection, task.event), ModelCheckpoint(save_top_k=0)],
         default_root_dir=task.folder / task.model,
         accelerator="gpu" if task.device == "cuda" else task.device,
         devices=1,
@@ -210,5 +231,10 @@ def _train(connection: Connection, task: Task) -> dict[str, float | None]:
         engine.fit(model, datamodule=datamodule)
     peak = peak_memory_mib()
     if task.event == "image":  # with quantiles and thresholds, which the steps alone do not need
-        torch.save(model.state_dict(), task.weights)
+        save_weights(model, weights_of(task.folder, task.model))
     return peak
+
+
+def weights_of(folder: Path, model: str) -> Path:
+    """Return where a whole training leaves its weights."""
+    return folder / f"{model}.safetensors"

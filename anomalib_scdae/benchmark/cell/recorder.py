@@ -4,13 +4,12 @@
 import statistics
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from anomalib_scdae.benchmark.store import write_json
+from anomalib_scdae.benchmark.cells import CellFolder
 
 #: Points of a learning curve.
 CURVE_POINTS = 100
@@ -42,11 +41,11 @@ class TrainingRecorder(Callback):
     """Takes the time of a training from its first step on, and the means of its loss terms.
 
     Args:
-        progress_file: Where to write how far training is, for the display.
+        folder: Gets told how far training is, for the display.
     """
 
-    def __init__(self, progress_file: Path) -> None:
-        self.progress_file = progress_file
+    def __init__(self, folder: CellFolder) -> None:
+        self.folder = folder
         self.curve: list[dict[str, float]] = []
         self.step_times: list[float] = []
         self.steps = 0
@@ -121,9 +120,7 @@ class TrainingRecorder(Callback):
     def _tell(self, trainer: Trainer) -> None:
         if time.monotonic() - self._last_told >= PROGRESS_SECONDS:
             self._last_told = time.monotonic()
-            write_json(
-                self.progress_file, {"phase": "training", "step": self.steps, "total": _total_steps(trainer) or None}
-            )
+            self.folder.tell("training", self.steps, _total_steps(trainer) or None)
 
 
 def _total_steps(trainer: Trainer) -> int:

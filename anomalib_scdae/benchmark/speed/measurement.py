@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """SCDAE's speed beside that of the built-in EfficientAd: ``anomalib-scdae benchmark --what speed``."""
 
-import json
 import logging
 import os
 import tempfile
@@ -11,21 +10,20 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
+from anomalib_scdae.benchmark.cells import write_json
 from anomalib_scdae.benchmark.measure.deployment import default_device
 from anomalib_scdae.benchmark.measure.environment import environment
-from anomalib_scdae.benchmark.measure.export import Failure
 from anomalib_scdae.benchmark.measure.peak import measure_peaks
-from anomalib_scdae.benchmark.measure.timing import Timings
-from anomalib_scdae.benchmark.speed import inference, training
-from anomalib_scdae.benchmark.speed.data import write_penalty_images
-from anomalib_scdae.benchmark.speed.effort import Effort
-from anomalib_scdae.benchmark.speed.goals import GOALS, print_table, verdict
-from anomalib_scdae.benchmark.speed.trainee import Task
-from anomalib_scdae.benchmark.speed.training import MODELS
+from anomalib_scdae.benchmark.measure.timing import quartiles, ratio
+from anomalib_scdae.benchmark.process import call, in_one_sentence
+from anomalib_scdae.benchmark.speed import inference, rounds
+from anomalib_scdae.benchmark.speed.data import write_dataset, write_penalty_images
+from anomalib_scdae.benchmark.speed.targets import EXTENTS, QUICK, TARGETS, Extent, print_table, verdict
+from anomalib_scdae.benchmark.speed.timed_training import MODELS, Task
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +44,7 @@ def measure_speed(
         quick: Whether to measure next to nothing, to see that everything runs.
 
     Returns:
-        What is in ``speed.json``: a ratio for each key of :data:`GOALS`; ``None`` where it could not be measured.
+        What is in ``speed.json``: a ratio for each key of :data:`TARGETS`; ``None`` where it could not be measured.
 
     Raises:
         UserError: If the device is not there; or if a part could not be measured, when all others are written.
@@ -57,19 +55,28 @@ def measure_speed(
         raise UserError(msg)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="anomalib-scdae-speed-") as folder:
-        measurement = _Measurement(output, Path(folder), device, workers, Effort.choose(device, quick=quick))
-        return measurement.run()
+        extent = QUICK if quick else EXTENTS[device]
+        return Measurement(output, Path(folder), device, workers, extent).run()
 
 
-class _Measurement:
-    """One run: every part adds to the results, which are written after each."""
+class Measurement:
+    """One run: every part adds to the results, which are written after each.
 
-    def __init__(self, output: Path, folder: Path, device: str, workers: int | None, effort: Effort) -> None:
-        self.output, self.folder, self.device, self.effort = output, folder, device, effort
+    Args:
+        output: See :func:`measure_speed`.
+        folder: Gets what need not be kept.
+        device: See :func:`measure_speed`.
+        workers: See :func:`measure_speed`.
+        extent: How much is measured.
+    """
+
+    def __init__(self, output: Path, folder: Path, device: str, workers: int | None, extent: Extent) -> None:
+        self.output, self.folder, self.device, self.workers, self.extent = output, folder, device, workers, extent
         self.penalty_images = write_penalty_images(folder / "penalty")
-        self.data = training.prepare_data(folder, effort)
-        self.workers = workers
-        self.ratios: dict[str, float | None] = dict.fromkeys(GOALS)
+        # Of the networks' input size, and of the size that cameras have.
+        self.small = write_dataset(folder / "small", inference.IMAGE_SIZE, extent.calibration_images, 1)
+        self.large = write_dataset(folder / "large", extent.file_size, extent.files, extent.validation_files)
+        self.ratios: dict[str, float | None] = dict.fromkeys(TARGETS)
         self.details: dict[str, Any] = {
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "environment": environment(),
@@ -81,7 +88,7 @@ class _Measurement:
                 "openvino_inference_precision_hint": "f32",
                 "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
                 "workers": workers if workers is not None else "Anomalib's default (8)",
-                **asdict(effort),
+                **asdict(extent),
             },
             "measurements": {},
         }
@@ -101,10 +108,10 @@ class _Measurement:
                 part()
             except Exception as error:
                 logger.exception("This part of the measurement failed.")
-                self.details.setdefault("errors", {})[name] = str(Failure.of(error))
+                self.details.setdefault("errors", {})[name] = in_one_sentence(error)
             self.write()
-        spreads = {key: entry["ratio"] for key, entry in self.details["measurements"].items() if "ratio" in entry}
-        print_table(self.ratios, spreads, f"Speed on {self.details['environment']['processor']}, {self.device}")
+        title = f"Speed on {self.details['environment']['processor']}, {self.device}"
+        print_table(self.ratios, self.details["measurements"], title)
         if failed := self.details.get("errors"):
             msg = f"{', '.join(failed)} could not be measured; {self.output / 'speed_details.json'} says why."
             raise UserError(msg)
@@ -113,21 +120,21 @@ class _Measurement:
     def write(self) -> None:
         """Write what there is so far, each file as a whole or not at all."""
         self.details["goals"] = {
-            key: {"at_most": goal.at_most, "ratio": self.ratios[key], "verdict": verdict(key, self.ratios[key])}
-            for key, goal in GOALS.items()
+            key: {"at_most": target.at_most, "ratio": self.ratios[key], "verdict": verdict(key, self.ratios[key])}
+            for key, target in TARGETS.items()
         }
-        for name, content in (("speed.json", self.ratios), ("speed_details.json", self.details)):
-            with replacing(self.output / name) as file:
-                file.write_text(json.dumps(content, indent=2) + "\n")
+        write_json(self.output / "speed.json", self.ratios)
+        write_json(self.output / "speed_details.json", self.details)
 
     def peaks(self) -> None:
         """Measure what the machine can do."""
-        self.details["peak_gmac_per_second"] = measure_peaks(self.device, self.effort.peak_repeats)
+        log = self.output / "peaks" / "peaks.log"
+        self.details["peak_gmac_per_second"] = call(measure_peaks, self.device, self.extent.peak_repeats, log=log)
 
     def steps(self, key: str, precision: str, peak: str) -> None:
         """Time training steps; those in FP32 also tell the peak memory."""
-        result = training.measure_steps(self._task("step", key, self.data["small"], precision, workers=0), self.effort)
-        self._add(key, result.timings, result.macs, peak)
+        result = rounds.measure_steps(self._task("step", key, self.small, precision, workers=0), self.extent)
+        self._add(key, result.seconds, result.macs, peak)
         if key == "train_step_fp32":
             kind = "process" if self.device == "cpu" else "accelerator"
             ours, theirs = (result.peak_mib[name][kind] for name in MODELS)
@@ -136,37 +143,42 @@ class _Measurement:
 
     def trainings(self) -> None:
         """Time whole trainings, and their validations."""
-        task = self._task("image", "training", self.data["large"], "32-true", self.workers)
-        turns = training.measure_trainings(task, self.effort)
-        self._add("train_end_to_end", training.later_images(turns))
-        parts = {name: training.seconds_per_image(turns[name]) for name in MODELS}
+        task = self._task("image", "training", self.large, "32-true", self.workers)
+        turns = rounds.measure_trainings(task, self.extent)
+        self._add("train_end_to_end", rounds.later_images(turns))
+        parts = {name: rounds.seconds_per_image(turns[name]) for name in MODELS}
         entry = self.details["measurements"]["train_end_to_end"]
         entry["seconds_per_image"] = parts
         entry["hours_of_70000_steps"] = {name: part["image"] * 70_000 / 3600 for name, part in parts.items()}
         self.ratios["train_end_to_end"] = parts["SCDAE"]["image"] / parts["EfficientAd"]["image"]
-        self._add("validation", training.validations(turns))
+        self._add("validation", rounds.validations(turns))
 
     def predictions(self) -> None:
-        """Time predictions."""
-        weights: dict[str, Path] = {name: self.output / "training" / f"{name}.pth" for name in MODELS}
-        models = inference.trained_models(weights, self.penalty_images)
-        macs = inference.macs_of_an_image(models)
-        for batch in (1, 8):
-            timings = inference.time_torch(models, batch, self.device, self.effort)
-            self._add(
-                f"torch_fp32_batch{batch}", timings, {name: batch * count for name, count in macs.items()}, "torch_fp32"
-            )
-        timings, failures = inference.time_openvino(models, self.data["small"], self.folder / "exports", self.effort)
-        self.details["export_errors"] = failures
+        """Time predictions, by the weights that the whole trainings have left."""
+        found: inference.Predictions = call(
+            inference.time_predictions,
+            self.output / "training",
+            self.penalty_images,
+            self.small,
+            self.folder / "exports",
+            self.device,
+            torch.get_num_threads(),
+            self.extent,
+            log=self.output / "inference" / "inference.log",
+        )
+        self.details["export_errors"] = found.failures
+        for batch, seconds in found.torch.items():
+            macs = {name: batch * count for name, count in found.macs.items()}
+            self._add(f"torch_fp32_batch{batch}", seconds, macs, "torch_fp32")
         for key, ours, theirs in (
             ("openvino_fp32", "fp32", "fp32"),
             ("openvino_int8_to_fp32", "int8", "fp32"),
             ("openvino_int8", "int8", "int8"),
         ):
-            names = (f"SCDAE/openvino_{ours}", f"EfficientAd/openvino_{theirs}")
-            if set(names) <= set(timings.seconds):
-                chosen = Timings({model: timings.seconds[name] for model, name in zip(MODELS, names, strict=True)})
-                self._add(key, chosen, macs, f"openvino_{ours}" if ours == theirs else None)
+            columns = [f"SCDAE/openvino_{ours}", f"EfficientAd/openvino_{theirs}"]
+            if set(columns) <= set(found.openvino):
+                seconds = found.openvino[columns].set_axis(list(MODELS), axis="columns")
+                self._add(key, seconds, found.macs, f"openvino_{ours}" if ours == theirs else None)
 
     def _task(self, event: Any, name: str, data: Path, precision: str, workers: int | None) -> Task:
         return Task(
@@ -181,14 +193,19 @@ class _Measurement:
             threads=torch.get_num_threads(),
         )
 
-    def _add(self, key: str, timings: Timings, macs: dict[str, int] | None = None, peak: str | None = None) -> None:
+    def _add(
+        self, key: str, seconds: pd.DataFrame, macs: dict[str, int] | None = None, peak: str | None = None
+    ) -> None:
         """Add a measurement, with what part of the machine's peak it reaches."""
-        entry = training.describe(timings)
+        entry: dict[str, Any] = {
+            "ratio": ratio(seconds, *MODELS),
+            "seconds": {name: quartiles(seconds[name]) for name in MODELS},
+        }
         if macs is not None:
             entry["macs"] = macs
             bound = self.details.get("peak_gmac_per_second", {}).get(peak)
             if isinstance(bound, float):
-                reached = {name: macs[name] / timings.spread(name).median / 1e9 for name in MODELS}
+                reached = {name: macs[name] / entry["seconds"][name]["median"] / 1e9 for name in MODELS}
                 entry["gmac_per_second"] = reached
                 entry["fraction_of_peak"] = {name: value / bound for name, value in reached.items()}
         self.details["measurements"][key] = entry

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A baseline to take the time of: its weights do not matter, but its statistics must be numbers."""
+"""An untrained model to take the time of: its weights do not matter, but its statistics must be numbers."""
 
 import math
 from typing import Any

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cell and its folder; light, as every process of a benchmark needs them.
+
+Whatever is in the folder is whole: files replace their predecessors in one step. A cell is finished once its
+``result.json`` is there and its ``config.yaml`` says what the grid says; everything else is run (again), from the
+weights if training has left them. Latency comes after that: it is added to the result of a finished cell.
+"""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from anomalib_scdae.files import replacing
+
+FINISHED, FAILED, PENDING = "finished", "failed", "pending"
+#: What decides a cell's outcome; a finished cell is used again as long as these stay as they were.
+DECISIVE = ("model", "data", "data_version", "category", "seed", "trainer", "image_size", "backbone_weights")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: a row on one category with one seed, and all that is needed to repeat it."""
+
+    id: str
+    row: str
+    experiment: str | None
+    dataset: str
+    category: str
+    seed: int
+    model: dict[str, Any]
+    data: dict[str, Any]
+    trainer: dict[str, Any]
+    image_size: int | list[int]
+    data_version: int | None = None
+    backbone_weights: str | None = None
+    latency: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def config(self) -> dict[str, Any]:
+        """Return what is written to the cell's ``config.yaml``."""
+        return asdict(self)
+
+    @property
+    def label(self) -> str:
+        """What the progress display calls it."""
+        return f"{self.row} on {self.category}, seed {self.seed}"
+
+    @property
+    def steps(self) -> int | None:
+        """Training steps, where they are bounded."""
+        steps = self.trainer.get("max_steps", -1)
+        return steps if steps > 0 else None
+
+
+class CellFolder:
+    """The files of one cell, under names that nobody else need know.
+
+    Args:
+        benchmark: The benchmark's folder.
+        cell: The cell.
+
+    Attributes:
+        path: The folder.
+        log: Everything that the cell's processes print.
+        scores: Scores of every test image.
+        weights: The final weights and statistics.
+        gallery: Pictures.
+        exports: The model in the formats that latency is measured in.
+        checkpoints: What an interrupted training goes on from.
+        engine: What Anomalib's engine writes.
+    """
+
+    def __init__(self, benchmark: Path, cell: Cell) -> None:
+        self.benchmark, self.cell = benchmark, cell
+        self.path = benchmark / "cells" / cell.id
+        self.log = self.path / "log.txt"
+        self.scores = self.path / "scores.csv"
+        self.weights = self.path / "weights.safetensors"
+        self.gallery = self.path / "gallery"
+        self.exports = self.path / "deployment"
+        self.checkpoints = self.path / "checkpoints"
+        self.engine = self.path / "engine"
+
+    def result(self) -> dict[str, Any] | None:
+        """Read ``result.json``; ``None`` unless it was made with the cell's settings."""
+        return read_json(self.path / "result.json") if self.is_current() else None
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write ``result.json``."""
+        write_json(self.path / "result.json", result)
+
+    def training(self) -> dict[str, Any] | None:
+        """Read what a training that has come to its end has told; ``None`` without one, or without weights."""
+        return read_json(self.path / "training.json") if self.weights.exists() else None
+
+    def write_training(self, training: Mapping[str, Any]) -> None:
+        """Write what a training has told, once its weights are there: from then on it need not be repeated."""
+        write_json(self.path / "training.json", training)
+
+    def progress(self) -> dict[str, Any]:
+        """Read how far the cell is; empty if it is not running."""
+        return read_json(self.path / "progress.json") or {}
+
+    def tell(self, phase: str, step: int | None = None, total: int | None = None) -> None:
+        """Say for the display what is going on."""
+        write_json(self.path / "progress.json", {"phase": phase, "step": step, "total": total})
+
+    def clear_progress(self) -> None:
+        """Say that nothing is going on."""
+        (self.path / "progress.json").unlink(missing_ok=True)
+
+    def drop_checkpoints(self) -> None:
+        """Delete what only an interrupted training needs."""
+        for folder in (self.checkpoints, self.engine):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def config(self) -> dict[str, Any]:
+        """Read ``config.yaml``, the settings of what is in the folder; empty if there is none."""
+        try:
+            saved = yaml.safe_load((self.path / "config.yaml").read_text("utf-8"))
+        except (OSError, yaml.YAMLError):
+            return {}
+        return saved if isinstance(saved, dict) else {}
+
+    def write_config(self) -> None:
+        """Write ``config.yaml``."""
+        with replacing(self.path / "config.yaml") as file:
+            file.write_text(yaml.safe_dump(self.cell.config(), sort_keys=False), "utf-8")
+
+    def is_current(self) -> bool:
+        """Tell whether what is in the folder was made with the cell's settings."""
+        saved, config = self.config(), as_json(self.cell.config())
+        return bool(saved) and all(saved.get(key) == config[key] for key in DECISIVE)
+
+    def begin(self) -> None:
+        """Make the folder ready for a run; what other settings left is put aside, and weights without a record go."""
+        if self.path.exists() and not self.is_current():
+            aside = self.benchmark / "replaced" / f"{self.cell.id}--{time.strftime('%Y%m%d-%H%M%S')}"
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(self.path, aside)
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / "result.json").unlink(missing_ok=True)
+        if self.training() is None:
+            self.weights.unlink(missing_ok=True)
+        self.write_config()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file in one step; numbers that are not finite become null."""
+    with replacing(path) as file:
+        file.write_text(json.dumps(_plain(content), indent=1) + "\n", "utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Read a JSON file; ``None`` if it is not there or not whole."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def as_json(value: Any) -> Any:
+    """Return what comes back when a value is written and read: tuples become lists, keys become strings."""
+    return json.loads(json.dumps(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

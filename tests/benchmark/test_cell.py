@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a cell trains on, what it keeps, and that it never trains twice."""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from anomalib.data import Folder
+from lightning.pytorch.trainer.states import TrainerFn
+
+from anomalib_scdae.benchmark.cell import run
+from anomalib_scdae.benchmark.cell.build import build_datamodule, hashes_of_files
+from anomalib_scdae.benchmark.cells import CellFolder
+from anomalib_scdae.benchmark.store import Store, check_same_files
+from anomalib_scdae.errors import UserError
+from tests.benchmark.test_store import make_cell
+from tests.loco_data import write_image
+
+PADIM = {
+    "class_path": "Padim",
+    "init_args": {"backbone": "resnet18", "layers": ["layer1"], "pre_trained": False, "n_features": 20},
+}
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Good and bad images in two folders, with nothing that says which are for testing."""
+    for kind, count in (("fine", 12), ("scratched", 8)):
+        for index in range(count):
+            write_image(tmp_path / "images" / kind / f"{index:03}.png", np.full((64, 64, 3), index, dtype=np.uint8))
+    return tmp_path / "images"
+
+
+def folder_data(root: Path) -> dict[str, Any]:
+    arguments = {"name": "mine", "root": str(root), "normal_dir": "fine", "abnormal_dir": "scratched", "num_workers": 0}
+    return {"class_path": "Folder", "init_args": arguments}
+
+
+def test_a_random_split_is_a_function_of_the_seed_alone(images: Path) -> None:
+    def split(seed: int, drawn_before: int) -> tuple[str, ...]:
+        torch.rand(drawn_before)  # as the constructor of a model does
+        np.random.random(drawn_before)
+        datamodule = build_datamodule(folder_data(images), seed)
+        torch.rand(drawn_before)
+        for stage in (TrainerFn.FITTING, TrainerFn.VALIDATING, TrainerFn.TESTING):
+            datamodule.setup(stage)  # as Lightning's trainer does, after the model has been built
+        return tuple(hashes_of_files(datamodule).values())
+
+    assert len({split(0, drawn) for drawn in range(5)}) == 1
+    assert len({split(seed, 0) for seed in range(5)}) > 1
+
+
+def test_hashes_are_those_of_the_sorted_names_wherever_the_images_are(images: Path, tmp_path: Path) -> None:
+    datamodule = build_datamodule(folder_data(images), seed=0)
+    assert isinstance(datamodule, Folder)
+    names = sorted(Path(path).relative_to(images).as_posix() for path in datamodule.train_data.samples["image_path"])
+    found = hashes_of_files(datamodule)
+    assert set(found) == {"train", "val", "test"}
+    assert found["train"] == hashlib.sha256("\n".join(names).encode()).hexdigest()
+    shutil.copytree(images, tmp_path / "copy")
+    assert hashes_of_files(build_datamodule(folder_data(tmp_path / "copy"), seed=0)) == found
+
+
+def test_made_up_anomalies_do_not_change_the_hashes(images: Path) -> None:
+    data = folder_data(images)
+    data["init_args"]["val_split_mode"] = "synthetic"
+    first, second = (hashes_of_files(build_datamodule(data, seed=0)) for _ in range(2))
+    assert first == second
+
+
+def result(row: str, seed: int = 0, **more: Any) -> dict[str, Any]:
+    return {"id": row, "row": row, "dataset": "d", "category": "c", "seed": seed, "status": "finished", **more}
+
+
+def test_cells_that_have_seen_other_images_do_not_get_into_one_table() -> None:
+    one, other = {"train": "1", "val": "2", "test": "3"}, {"train": "1", "val": "2", "test": "4"}
+    check_same_files([result("a", files=one), result("b", files=one), result("c"), result("d", seed=1, files=other)])
+    check_same_files([result("a", files=one), {**result("b", files=other), "status": "failed"}])
+    with pytest.raises(UserError, match=r"cells a and b have other images for test") as caught:
+        check_same_files([result("a", files=one), result("b", files=other)])
+    assert "\n" not in str(caught.value)
+
+
+def test_collecting_results_checks_the_files(tmp_path: Path) -> None:
+    cells = [make_cell(id="a", row="a"), make_cell(id="b", row="b")]
+    store = Store(tmp_path)
+    for cell, test in zip(cells, "12", strict=True):
+        store.of(cell).begin()
+        store.of(cell).write_result({"status": "finished", "files": {"train": "0", "test": test}})
+    with pytest.raises(UserError, match="have other images for test"):
+        store.write_results({}, cells)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["MVTecLOCO", "Folder"])
+def test_a_crash_in_the_test_costs_no_training(
+    tmp_path: Path, loco_root: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    data = {"class_path": "MVTecLOCO", "init_args": {"root": str(loco_root), "category": "part", "num_workers": 0}}
+    if kind == "Folder":
+        names = {"normal_dir": "train/good", "abnormal_dir": "test/logical_anomalies", "normal_test_dir": "test/good"}
+        data = folder_data(loco_root / "part")
+        data["init_args"].update(names, val_split_mode="same_as_test")
+    cell = make_cell(model=PADIM, data=data, image_size=64, trainer={"accelerator": "cpu"})
+    folder = CellFolder(tmp_path, cell)
+    folder.begin()
+
+    def crash(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_test", crash)
+        with pytest.raises(MemoryError):
+            run.train_and_test(folder)
+    assert folder.result() is None
+    assert folder.weights.exists()
+    folder.begin()
+    monkeypatch.setattr(run, "_train", crash)
+    run.train_and_test(folder)
+    found = folder.result() or {}
+    assert found["status"] == "finished"
+    assert "logical_anomalies" in found["accuracy"]["image_auroc"]
+    assert found["maps"]["combined"].keys() >= {"logical_anomalies"}
+    assert set(found["files"]) == {"train", "val", "test"}
+    assert {"processor", "cores", "torch", "git_commit", "git_dirty"} <= set(found["environment"])
+    assert found["training"]["seconds"] > 0
+    assert found["duration_seconds"] > 0
+
+
+def test_weights_without_a_record_of_their_training_are_not_trusted(tmp_path: Path) -> None:
+    folder = CellFolder(tmp_path, make_cell())
+    folder.begin()
+    folder.weights.write_bytes(b"from a training that was cut short")
+    folder.begin()
+    assert not folder.weights.exists()
+    folder.weights.write_bytes(b"whole")
+    folder.write_training({"training": {}})
+    folder.begin()
+    assert folder.training() == {"training": {}}
