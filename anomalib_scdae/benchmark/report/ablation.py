@@ -1,92 +1,70 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ablations in the layout of the paper's Tables 2 and 3."""
 
-from anomalib_scdae.benchmark.published import EXPERIMENTS, SERIES, TABLE_2, TABLE_3, PublishedExperiment
-from anomalib_scdae.benchmark.report.accuracy import PAPER_NOTE, auroc_readers, mark_best, spread_notes
-from anomalib_scdae.benchmark.report.document import DAGGER, MISSING, NOTHING, Body, Column, Entry, Table
-from anomalib_scdae.benchmark.report.formatting import percent_entry, points_entry, published_entry
+from anomalib_scdae.benchmark.published import EXPERIMENTS, SERIES, TABLE_2, TABLE_3
+from anomalib_scdae.benchmark.report import tables
+from anomalib_scdae.benchmark.report.accuracy import PAPER_NOTE, auroc_columns, deviation_notes, paper_columns
 from anomalib_scdae.benchmark.report.results import KINDS, Results
-from anomalib_scdae.benchmark.report.spread import Spread, difference, paired, row_spread
+from anomalib_scdae.benchmark.report.tables import DAGGER, Heading, Table, Value
 
 REFERENCE = "1"
 MEASURED = "measured here"
-YES = Entry("✓", 1.0, "used")
-NO = Entry("", 0.0, "not used")
+DELTA = "Δ to exp. 1"
+USED, UNUSED = Value("✓", 1.0, "used"), Value("", 0.0, "not used")
+NAMES = {REFERENCE: "1 (baseline)", "11": "11 (SCDAE)", SERIES: "Fig. 8, series"}
 
-#: Heading to attribute of the paper's experiment.
-TABLE_2_PARTS = {"parallel dual AE": "dual_autoencoder", "SRM": "srm", "CRM": "crm"}
-TABLE_3_PARTS = {"dual AE + SRM + CRM": "whole_architecture", "SFM": "fusion", "CSF loss": "cosine"}
+#: What a table is about, heading to attribute of the paper's experiment, and the experiments in it.
+LAYOUTS = (
+    (
+        "SRM, CRM and parallel autoencoders (layout of the paper's Table 2)",
+        {"parallel dual AE": "dual_autoencoder", "SRM": "srm", "CRM": "crm"},
+        (*TABLE_2, SERIES),
+    ),
+    (
+        "SFM and CSF loss (layout of the paper's Table 3)",
+        {"dual AE + SRM + CRM": "whole_architecture", "SFM": "fusion", "CSF loss": "cosine"},
+        TABLE_3,
+    ),
+)
 
 
-def ablation_tables(results: Results) -> list[Table]:
-    """Give Tables 2 and 3, for every dataset, beside the paper's figures and their differences to experiment 1."""
-    tables = []
-    for dataset in results.datasets:
-        rows = {results.experiment_of(row): row for row in reversed(results.rows) if results.of(row, dataset)}
-        subject = "SRM, CRM and parallel autoencoders (layout of the paper's Table 2)"
-        tables.append(_table(results, dataset, rows, subject, TABLE_2_PARTS, (*TABLE_2, SERIES)))
-        subject = "SFM and CSF loss (layout of the paper's Table 3)"
-        tables.append(_table(results, dataset, rows, subject, TABLE_3_PARTS, TABLE_3))
-    return tables
-
-
-def _table(
-    results: Results, dataset: str, rows: dict[str, str], subject: str, parts: dict[str, str], numbers: tuple[str, ...]
-) -> Table:
-    delta = "Δ to exp. 1"
-    columns = [Column("Experiment", numeric=False), *(Column(part) for part in parts)]
-    columns += [Column(kind, MEASURED) for kind in KINDS.values()]
-    columns += [Column(kind, f"paper{DAGGER}", published=True) for kind in KINDS.values()]
-    columns += [Column(kind, f"measured {delta}") for kind in KINDS.values()]
-    columns += [Column(kind, f"paper{DAGGER} {delta}", published=True) for kind in KINDS.values()]
-    lines = [_line(results, dataset, rows, number, parts) for number in numbers if number != SERIES or number in rows]
-    notes = [
-        "Differences are in percentage points, over the cells (category and seed) that both experiments have.",
-        *spread_notes(results, [line[len(parts) :] for line in lines]),
-        PAPER_NOTE,
-    ]
+def ablation_tables(results: Results, dataset: str) -> list[Table]:
+    """Give Tables 2 and 3 beside the paper's figures and their differences to experiment 1."""
+    finished = results.finished(dataset=dataset).drop_duplicates("experiment")
+    rows = dict(zip(finished["experiment"], finished["row"], strict=True))
     categories = results.categories(dataset)
-    where = f"{dataset}, {categories[0]}" if len(categories) == 1 else f"{dataset}, {len(categories)} categories"
-    caption = f"Ablation of {subject}: image AUROC in % on {where}."
-    return Table(caption, columns, [Body(mark_best(lines, columns, MEASURED))], notes)
+    where = categories[0] if len(categories) == 1 else f"{len(categories)} categories"
+    found = []
+    for subject, parts, experiments in LAYOUTS:
+        shown = [experiment for experiment in experiments if experiment != SERIES or experiment in rows]
+        lines = [_line(results, dataset, rows, experiment, parts) for experiment in shown]
+        frame = tables.best_marked(tables.table_frame(lines), [MEASURED])
+        notes = [
+            "Differences are in percentage points, over the cells (category and seed) that both experiments have.",
+            *deviation_notes(results, frame),
+            PAPER_NOTE,
+        ]
+        found.append(Table(f"Ablation of {subject}: image AUROC in % on {dataset}, {where}.", frame, notes))
+    return found
 
 
-def _line(results: Results, dataset: str, rows: dict[str, str], number: str, parts: dict[str, str]) -> list[Entry]:
-    paper = EXPERIMENTS.get(number)
-    row = rows.get(number)
-    line = [_label(number, row)]
-    line += [(YES if getattr(paper, part) else NO) if paper else _series_part(part) for part in parts.values()]
-    reference = rows.get(REFERENCE)
-    pairs = paired(results, row, reference, dataset) if row is not None and reference is not None else []
-    own = [NOTHING if row is None else percent_entry(row_spread(results, row, dataset, r)) for r in auroc_readers()]
-    points = [_points(number, difference(pairs, read)) for read in auroc_readers()]
-    return [*line, *own, *_paper(paper), *points, *_paper_points(paper)]
-
-
-def _points(number: str, spread: Spread | None) -> Entry:
-    return Entry(MISSING, title="the reference") if number == REFERENCE else points_entry(spread)
-
-
-def _label(number: str, row: str | None) -> Entry:
-    name = "Fig. 8, series" if number == SERIES else number
-    known = {REFERENCE: "1 (baseline)", "11": "11 (SCDAE)"}.get(number, name)
-    order = 99.0 if number == SERIES else float(number)
-    return Entry(known, order, row or "not among the finished cells", "headline" if number == "11" else "")
-
-
-def _series_part(part: str) -> Entry:
-    return YES if part in {"srm", "crm"} else NO
-
-
-def _paper(paper: PublishedExperiment | None) -> list[Entry]:
-    return [published_entry(getattr(paper.average, kind) if paper else None) for kind in KINDS.values()]
-
-
-def _paper_points(paper: PublishedExperiment | None) -> list[Entry]:
-    if paper is None or paper.experiment == REFERENCE:
-        return [published_entry(None)] * len(KINDS)
-    start = EXPERIMENTS[REFERENCE].average
-    return [
-        published_entry(round(getattr(paper.average, kind) - getattr(start, kind), 1), difference=True)
-        for kind in KINDS.values()
-    ]
+def _line(
+    results: Results, dataset: str, rows: dict[str, str], experiment: str, parts: dict[str, str]
+) -> dict[Heading, Value]:
+    paper, row = EXPERIMENTS.get(experiment), rows.get(experiment, "")
+    hint = "; ".join([row, *results.remarks(row)]) if row else "not among the finished cells"
+    order = 99.0 if experiment == SERIES else float(experiment)
+    style = "headline" if row and row == results.text("headline") else ""
+    line = {("", "Experiment"): Value(NAMES.get(experiment, experiment), order, hint, style)}
+    for heading, part in parts.items():
+        # The series variant, which the paper's tables do not have, ends one autoencoder with both modules.
+        line["", heading] = USED if (getattr(paper, part) if paper else part in {"srm", "crm"}) else UNUSED
+    line |= auroc_columns(results, row, dataset, MEASURED)
+    line |= paper_columns(paper.average if paper else None, f"paper{DAGGER}")
+    if experiment != REFERENCE:
+        line |= auroc_columns(results, row, dataset, f"measured {DELTA}", minus=rows.get(REFERENCE, ""))
+    if paper and experiment != REFERENCE:
+        for label in KINDS.values():
+            start, own = (getattr(each.average, label) for each in (EXPERIMENTS[REFERENCE], paper))
+            line[f"paper{DAGGER} {DELTA}", label] = tables.published_percent(round(own - start, 1), difference=True)
+    return line

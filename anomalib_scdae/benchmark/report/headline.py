@@ -1,160 +1,161 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sentences at the top: what the figures say about SCDAE against its baseline, and no more than that."""
 
-from anomalib_scdae.benchmark.published import DATASET, EXPERIMENTS, PublishedFigures, published_method
-from anomalib_scdae.benchmark.report.accuracy import auroc_readers
+from anomalib_scdae.benchmark.published import DATASET, EXPERIMENTS, published_method
+from anomalib_scdae.benchmark.report.averages import Average, average, median, row_average
+from anomalib_scdae.benchmark.report.cells import environment_note, progress_sentence
 from anomalib_scdae.benchmark.report.cost import FORMATS
-from anomalib_scdae.benchmark.report.document import DAGGER, KeyFigure
-from anomalib_scdae.benchmark.report.formatting import explain, points_entry, signed, times
-from anomalib_scdae.benchmark.report.progress import progress_sentence
-from anomalib_scdae.benchmark.report.results import KINDS, Results
-from anomalib_scdae.benchmark.report.spread import Spread, difference, middle, paired, spread_over_seeds
+from anomalib_scdae.benchmark.report.results import FINISHED, IMAGE_AUROC, KINDS, Results
+from anomalib_scdae.benchmark.report.tables import DAGGER, signed, times
 
 #: Differences below this many percentage points print as 0.0.
 VISIBLE = 0.05
 
-NAMES = ("logical anomalies", "structural anomalies", "their mean")
+AHEAD, BEHIND, LEVEL = "ahead of", "behind", "level with"
+
+#: Label of an anomaly type to the words for it in a sentence.
+WORDS = {"logical": "logical anomalies", "structural": "structural anomalies", "mean": "their mean"}
 
 
 def summarise(results: Results) -> list[str]:
     """Say for every dataset where the headline's row stands, then its latency, then what the paper reports."""
-    if not results.headline or not results.baseline:
+    headline, baseline = results.text("headline"), results.text("baseline")
+    if not headline or not baseline:
         return [f"This benchmark names no pair of rows to compare ({progress_sentence(results)})."]
-    sentences = [sentence for dataset in results.datasets for sentence in _dataset_sentences(results, dataset)]
+    sentences = [sentence for dataset in results.datasets if (sentence := _dataset_sentences(results, dataset))]
     if not sentences:
         return [
-            f"Too little to say yet: no category and seed is finished for both {results.headline} and "
-            f"{results.baseline} ({progress_sentence(results)})."
+            f"Too little to say yet: no category and seed is finished for both {headline} and {baseline} "
+            f"({progress_sentence(results)})."
         ]
-    return [*sentences, *_latency_sentence(results), *_paper_sentence(results)]
+    others = [environment_note(results), _latency_sentence(results), _paper_sentence(results)]
+    return [*sentences, *filter(None, others)]
 
 
-def key_figures(results: Results) -> list[KeyFigure]:
-    """Give the differences to the baseline on the first dataset that has any, the latency ratio and the progress."""
+def key_figures(results: Results) -> list[dict[str, str]]:
+    """Give the figures for the top of the page: differences to the baseline, the latency ratio, the progress.
+
+    Returns:
+        For each its ``label``, its ``value``, the ``detail`` that it rests on, and the ``verdict``: ``good``, ``bad``
+        or empty. The differences are those of the first dataset that has any.
+    """
     figures = []
-    for dataset in results.datasets:
-        spreads = differences(results, dataset)
-        if any(spreads):
-            for name, spread in zip(KINDS.values(), spreads, strict=True):
-                if spread is not None:
-                    tone = "" if _within_chance(spread) else {1: "good", -1: "bad"}.get(_direction(spread), "")
-                    value = points_entry(spread).text
-                    figures.append(KeyFigure(f"{name} AUROC, points", value, f"{dataset}: {explain(spread)}", tone))
-            break
-    for form, ratio in list(latency_ratios(results).items())[:1]:
-        figures.append(KeyFigure("latency ratio", times(ratio), f"{FORMATS[form]}, batch size 1"))
-    done = sum(cell.finished for cell in results.cells)
-    figures.append(KeyFigure("cells finished", f"{done} / {len(results.cells)}", progress_sentence(results)))
-    return figures
+    dataset = next((dataset for dataset in results.datasets if differences(results, dataset)), "")
+    for label, difference in differences(results, dataset).items():
+        pairs = "one pair of cells" if difference.count == 1 else f"{difference.count} pairs of cells"
+        verdict = {AHEAD: "good", BEHIND: "bad"}.get(judge(difference), "")
+        figures.append((f"{label} AUROC, points", _points(difference), f"{dataset}: {pairs}", verdict))
+    for name, ratio in list(latency_ratios(results).items())[:1]:
+        figures.append(("latency ratio", times(ratio), f"{FORMATS[name]}, batch size 1", ""))
+    done = (results.cells["status"] == FINISHED).sum()
+    figures.append(("cells finished", f"{done} / {len(results.cells)}", progress_sentence(results), ""))
+    return [dict(zip(("label", "value", "detail", "verdict"), each, strict=True)) for each in figures]
 
 
-def differences(results: Results, dataset: str) -> list[Spread | None]:
-    """Give the differences of the headline's row to the baseline: logical, structural, mean; as fractions."""
-    pairs = paired(results, results.headline, results.baseline, dataset)
-    return [difference(pairs, read) for read in auroc_readers()]
+def differences(results: Results, dataset: str, category: str | None = None) -> dict[str, Average]:
+    """Give the differences of the headline's row to the baseline, by label of the anomaly type; as fractions."""
+    headline, baseline = results.text("headline"), results.text("baseline")
+    averages = {
+        label: row_average(results, headline, f"{IMAGE_AUROC}.{kind}", dataset, category, minus=baseline)
+        for kind, label in KINDS.items()
+    }
+    return {label: difference for label, difference in averages.items() if difference is not None}
+
+
+def judge(difference: Average) -> str:
+    """Give the verdict on a difference: :data:`AHEAD`, :data:`BEHIND` or :data:`LEVEL`.
+
+    Level is what lies within its own standard error over the pairs of cells, or prints as 0.0. A single pair has no
+    error to compare with, and so no verdict: the text is empty.
+    """
+    if difference.standard_error is None:
+        return ""
+    if abs(difference.mean) <= max(difference.standard_error, VISIBLE / 100):
+        return LEVEL
+    return AHEAD if difference.mean > 0 else BEHIND
 
 
 def latency_ratios(results: Results) -> dict[str, float]:
     """Give format to latency ratio of the headline's row to the baseline; OpenVINO FP32 first."""
-    cells = results.of(results.headline)
     order = sorted(FORMATS, key=lambda name: name != "openvino_fp32")
-    ratios = {name: middle(cells, "latency", name, "ratio", "median") for name in order}
-    return {name: value for name, value in ratios.items() if value is not None}
+    ratios = {name: median(results, results.text("headline"), f"latency.{name}.ratio.median") for name in order}
+    return {name: ratio for name, ratio in ratios.items() if ratio is not None}
 
 
-def _dataset_sentences(results: Results, dataset: str) -> list[str]:
-    pairs = paired(results, results.headline, results.baseline, dataset)
-    spreads = differences(results, dataset)
-    known = [(name, spread) for name, spread in zip(NAMES, spreads, strict=True) if spread is not None]
-    if not known:
-        return []
-    readers = [read for read, spread in zip(auroc_readers(), spreads, strict=True) if spread is not None]
-    kinds = [kind for kind, spread in zip(KINDS.values(), spreads, strict=True) if spread is not None]
-    own = [spread_over_seeds((first for first, _ in pairs), read) for read in readers]
-    theirs = [spread_over_seeds((second for _, second in pairs), read) for read in readers]
+def _dataset_sentences(results: Results, dataset: str) -> str:
+    points = differences(results, dataset)
+    if not points:
+        return ""
+    headline, baseline = results.text("headline"), results.text("baseline")
+    kinds = [kind for kind, label in KINDS.items() if label in points]
+    own, other = (_percents(results, dataset, kinds, *pair) for pair in ((headline, baseline), (baseline, headline)))
+    first = next(iter(points.values()))
+    names = results.categories(dataset)
+    where = f"{first.scope}" if len(names) > 1 else f"{names[0]}, {first.scope}"
+    error = "± the standard error over pairs of cells" if first.count > 1 else "one run each"
     sentence = (
-        f"On {dataset} ({_scope(results, dataset, known[0][1])}), {results.headline} reaches {_percents(own)} % "
-        f"({' / '.join(kinds)} image AUROC) against {_percents(theirs)} % of {results.baseline}: a difference of "
-        f"{' / '.join(points_entry(spread).text for _, spread in known)} percentage points."
+        f"On {dataset} ({where}), {headline} reaches {own} % ({' / '.join(points)} image AUROC) against {other} % of "
+        f"{baseline}: a difference of {' / '.join(map(_points, points.values()))} percentage points ({error})."
     )
-    parts = [sentence, _verdict(results, known), _by_category(results, dataset), _weight([s for _, s in known])]
-    return [" ".join(part for part in parts if part)]
+    return " ".join(filter(None, [sentence, _verdict(results, points), _by_category(results, dataset)]))
 
 
-def _percents(spreads: list[Spread | None]) -> str:
-    return " / ".join(f"{100 * spread.mean:.1f}" for spread in spreads if spread is not None)
+def _percents(results: Results, dataset: str, kinds: list[str], row: str, partner: str) -> str:
+    """Give a row's averages over those cells that its partner has too."""
+    texts = []
+    for path in (f"{IMAGE_AUROC}.{kind}" for kind in kinds):
+        figures, others = (results.figures(name, path, dataset) for name in (row, partner))
+        shared = average(figures[figures.index.isin(others.index)])
+        texts += [f"{100 * shared.mean:.1f}"] if shared else []
+    return " / ".join(texts)
 
 
-def _scope(results: Results, dataset: str, spread: Spread) -> str:
-    total = len(results.categories(dataset))
-    categories = f"{spread.covered} of {total} categories" if spread.covered < total else f"{total} categories"
-    if total == 1:
-        categories = results.categories(dataset)[0]
-    return f"{categories}, {spread.seeds} seed{'' if spread.seeds == 1 else 's'}" if spread.seeds else categories
+def _points(difference: Average) -> str:
+    error = "" if difference.standard_error is None else f" ± {100 * difference.standard_error:.1f}"
+    return signed(100 * difference.mean) + error
 
 
-def _direction(spread: Spread) -> int:
-    points = 100 * spread.mean
-    return 0 if abs(points) < VISIBLE else (1 if points > 0 else -1)
-
-
-def _verdict(results: Results, known: list[tuple[str, Spread]]) -> str:
-    sides = {1: "ahead on", -1: "behind on", 0: "level on"}
-    parts = []
-    for direction, words in sides.items():
-        names = [name for name, spread in known if _direction(spread) == direction]
-        if names:
-            parts.append(f"{words} {' and '.join([', '.join(names[:-1]), names[-1]] if len(names) > 1 else names)}")
-    return f"{results.headline} is {', '.join(parts)}."
+def _verdict(results: Results, points: dict[str, Average]) -> str:
+    verdicts = {label: judge(difference) for label, difference in points.items()}
+    if "" in verdicts.values():
+        return "One run each: without an estimate of the error there is no verdict."
+    parts: list[str] = []
+    for verdict in dict.fromkeys(verdicts.values()):
+        labels = [WORDS[label] for label, given in verdicts.items() if given == verdict]
+        within = " (within the standard error)" if verdict == LEVEL else ""
+        parts.append(f"{verdict} {'it' if parts else results.text('baseline')}{within} on {_listed(labels)}")
+    return f"{results.text('headline')} is {', '.join(parts)}."
 
 
 def _by_category(results: Results, dataset: str) -> str:
-    """Say in how many categories the mean is better, and name those where it is worse."""
-    better, worse, total = 0, [], 0
+    """Say in which categories the mean is better, worse or neither, of those that have more than one pair of cells."""
+    found: dict[str, list[str]] = {AHEAD: [], BEHIND: [], LEVEL: []}
     for category in results.categories(dataset):
-        pairs = paired(results, results.headline, results.baseline, dataset, category)
-        spread = difference(pairs, auroc_readers()[-1])
-        if spread is not None:
-            total += 1
-            better += _direction(spread) == 1
-            worse += [f"{category} ({signed(100 * spread.mean)})"] if _direction(spread) == -1 else []
-    if total < 2:
+        difference = differences(results, dataset, category).get("mean")
+        if difference is not None and (verdict := judge(difference)):
+            found[verdict].append(f"{category} ({signed(100 * difference.mean)})")
+    parts = [f"{verdict.split()[0]} in {_listed(names)}" for verdict, names in found.items() if names]
+    return f"By the mean it is {'; '.join(parts)}." if sum(map(len, found.values())) > 1 else ""
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def _latency_sentence(results: Results) -> str:
+    parts = [f"{times(ratio)} with {FORMATS[name]}" for name, ratio in latency_ratios(results).items()]
+    if not parts:
+        return "Latency was not measured yet."
+    return f"Its latency at batch size 1 relative to {results.text('baseline')}, timed in turn: {', '.join(parts)}."
+
+
+def _paper_sentence(results: Results) -> str:
+    averages = []
+    for row in (results.text("headline"), results.text("baseline")):
+        experiment = EXPERIMENTS.get(results.of_row(row, "experiment"))
+        published = experiment or published_method(results.of_row(row, "model"))
+        averages += [published.average] if published else []
+    if results.text("layout") not in {"methods", "ablation"} or len(set(averages)) < 2:
         return ""
-    return f"By the mean it is ahead in {better} of {total} categories{'; behind in ' * bool(worse)}{', '.join(worse)}."
-
-
-def _within_chance(spread: Spread) -> bool:
-    return spread.deviation is None or abs(spread.mean) <= spread.deviation
-
-
-def _weight(spreads: list[Spread]) -> str:
-    """Say how far the differences can be trusted."""
-    if all(spread.seeds < 2 for spread in spreads):
-        return "With fewer than two seeds, chance cannot be told from difference."
-    within = [spread for spread in spreads if _within_chance(spread)]
-    if len(within) == len(spreads):
-        return "All of it lies within the spread over seeds: too little to call a difference."
-    return "Part of it lies within the spread over seeds." if within else ""
-
-
-def _latency_sentence(results: Results) -> list[str]:
-    ratios = latency_ratios(results)
-    if not ratios:
-        return ["Latency was not measured yet."]
-    parts = [f"{times(value)} with {FORMATS[name]}" for name, value in ratios.items()]
-    return [f"Its latency at batch size 1 relative to {results.baseline}, timed in turn: {', '.join(parts)}."]
-
-
-def _paper_sentence(results: Results) -> list[str]:
-    own, other = (_paper_average(results, row) for row in (results.headline, results.baseline))
-    if results.layout not in {"methods", "ablation"} or own is None or other is None or own == other:
-        return []
-    kinds = ("logical", "structural", "mean")
-    points = [signed(round(getattr(own, kind) - getattr(other, kind), 1)) for kind in kinds]
-    return [f"The paper reports {' / '.join(points)} points on {DATASET}{DAGGER}, which was not measured here."]
-
-
-def _paper_average(results: Results, row: str) -> PublishedFigures | None:
-    experiment = EXPERIMENTS.get(results.experiment_of(row))
-    published = experiment or published_method(results.model_of(row))
-    return None if published is None else published.average
+    points = [signed(round(getattr(averages[0], kind) - getattr(averages[1], kind), 1)) for kind in WORDS]
+    return f"The paper reports {' / '.join(points)} points on {DATASET}{DAGGER}, which was not measured here."

@@ -5,48 +5,45 @@ from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader
 
-from anomalib_scdae.benchmark.report.document import Charts, Column, Gallery, Report, Table
-from anomalib_scdae.benchmark.report.pictures import embed
-
-LEFT_OUT = "Pictures that would have made this page too large were left out; they are in the cells' folders."
+from anomalib_scdae.benchmark.report.pictures import FIELDS, Gallery, embed
+from anomalib_scdae.benchmark.report.tables import DAGGER, Table
 
 
-def to_html(report: Report) -> str:
+def to_html(report: dict[str, Any]) -> str:
     """Write the report as a self-contained page; everything that comes from the results is escaped."""
     environment = Environment(
         loader=PackageLoader("anomalib_scdae.benchmark.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.tests |= {kind.__name__.lower(): _is(kind) for kind in (Table, Charts, Gallery)}
-    environment.filters["header_groups"] = header_groups
-    environment.filters["by_group"] = lambda pictures: _grouped(pictures, "group")
-    environment.filters["by_row"] = lambda pictures: _grouped(pictures, "row")
-    pictures = [
-        p for section in report.sections for item in section.items if isinstance(item, Gallery) for p in item.pictures
-    ]
+    environment.filters["columns"] = table_columns
+    items = [item for section in report["sections"] for item in section["items"]]
+    pictures = pd.concat(
+        [item.pictures for item in items if isinstance(item, Gallery)] or [pd.DataFrame(columns=FIELDS)]
+    )
     templates = files(__package__) / "templates"
     return environment.get_template("report.html.jinja").render(
-        report=report,
-        images=embed(pictures),
-        left_out=LEFT_OUT,
+        report,
+        dagger=DAGGER,
+        images=embed(zip(pictures["file"], pictures["path"], strict=True)),
         style=(templates / "report.css").read_text(encoding="utf-8"),
         script=(templates / "report.js").read_text(encoding="utf-8"),
     )
 
 
-def _is(kind: type) -> Any:
-    return lambda item: isinstance(item, kind)
+def table_columns(table: Table) -> list[dict[str, Any]]:
+    """Give each column's ``label``, the ``group`` heading above it and the number of columns that this ``spans``.
 
-
-def _grouped(pictures: Any, attribute: str) -> list[tuple[str, list[Any]]]:
-    groups: dict[str, list[Any]] = {}
-    for picture in pictures:
-        groups.setdefault(getattr(picture, attribute), []).append(picture)
-    return list(groups.items())
-
-
-def header_groups(columns: list[Column]) -> list[tuple[str, int, bool]]:
-    """Give the upper header line: label, number of columns below it, whether they are the paper's figures."""
-    groups = [list(group) for _, group in groupby(columns[1:], lambda column: column.group)]
-    return [(group[0].group, len(group), group[0].published) for group in groups]
+    The first column of a group has the whole span and the others 0; ``classes`` are those of CSS.
+    """
+    columns = []
+    for group, headings in groupby(table.frame.columns, key=lambda heading: heading[0]):
+        members = list(headings)
+        for index, heading in enumerate(members):
+            classes = "number" if table.is_numeric(heading) else "words"
+            classes += " start" if group and index == 0 else ""
+            classes += " published" if DAGGER in group else ""
+            spans = 0 if index else len(members)
+            columns.append({"label": heading[1], "group": group, "spans": spans, "classes": classes})
+    return columns

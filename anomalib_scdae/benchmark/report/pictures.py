@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The heatmap gallery: which pictures, and how they get into the page."""
+"""The galleries of heatmaps: which pictures, and how they get into the page."""
 
 import base64
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 from PIL import Image
 
-from anomalib_scdae.benchmark.report.document import Gallery, Picture
-from anomalib_scdae.benchmark.report.results import Cell, Results, finite
+from anomalib_scdae.benchmark.report.results import Results, finite
 
 #: Size of all embedded pictures together; base64 makes a third more of it, and the page stays below 15 MB.
 BUDGET = 10 * 2**20
@@ -18,106 +21,106 @@ BUDGET = 10 * 2**20
 #: Largest width in pixels and WebP quality, from generous to frugal.
 PRESETS = ((1280, 78), (960, 72), (720, 66), (480, 55))
 
-
-def sample_gallery(results: Results) -> Gallery | None:
-    """Give the pictures of the first seed of every row and category; ``None`` if there are none."""
-    caption = "Inputs, ground truth and anomaly maps of the first seed of every method, by category."
-    return _gallery(results, "sample", caption)
-
-
-def miss_gallery(results: Results) -> Gallery | None:
-    """Give the worst misses of the first seed of every row and category; ``None`` if there are none."""
-    caption = (
-        "Good images with the highest scores and anomalous ones with the lowest, of the first seed of every method."
-    )
-    return _gallery(results, "miss", caption)
+#: Kind of picture to what a gallery of them shows.
+CAPTIONS = {
+    "sample": "Inputs, ground truth and anomaly maps of the first seed of every method, by category.",
+    "miss": "Good images with the highest scores and anomalous ones with the lowest, of every method's first seed.",
+}
 
 
-def _gallery(results: Results, kind: str, caption: str) -> Gallery | None:
-    pictures, lost = [], 0
-    for dataset in results.datasets:
-        for category in results.categories(dataset):
-            for row in results.rows:
-                cells = [cell for cell in results.of(row, dataset, category) if _records(cell, kind)]
-                for record in _records(cells[0], kind) if cells else []:
-                    picture = _picture(results, cells[0], record)
-                    pictures += [picture] if picture else []
-                    lost += picture is None
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures of anomaly maps.
+
+    Args:
+        caption: What they show.
+        pictures: A line for each: its ``file`` relative to the output folder, with forward slashes; its ``path``; its
+            ``caption``; the ``group``, dataset and category; and the ``row`` with the seed.
+        notes: Remarks below it.
+    """
+
+    caption: str
+    pictures: pd.DataFrame
+    notes: Sequence[str] = ()
+
+
+def gallery(results: Results, kind: str) -> list[Gallery]:
+    """Give the gallery of every row's first seed that has pictures, by category; nothing if there are none.
+
+    Args:
+        results: The benchmark.
+        kind: ``sample``, or ``miss`` for the worst misses.
+    """
+    cells = results.finished().explode("gallery")
+    kinds = cells["gallery"].map(lambda entry: entry.get("kind", "sample") if isinstance(entry, dict) else "")
+    wanted = cells[kinds == kind]
+    first = wanted.groupby(["dataset", "category", "row"])["seed"].transform("first") == wanted["seed"]
+    wanted = wanted[first].assign(path=wanted["gallery"].map(lambda entry: _path(results.folder, entry)))
+    # A category's rows stand together, whatever the order in which the cells were run.
+    groups = [group for _, group in wanted.groupby(["dataset", "category"], sort=False)]
+    pictures = [_picture(cell) for group in groups for cell in group.to_dict("records") if cell["path"]]
+    lost = len(wanted) - len(pictures)
     notes = [f"{lost} picture{' is' if lost == 1 else 's are'} listed but not there."] if lost else []
-    return Gallery(caption, pictures, notes) if pictures or lost else None
+    return [Gallery(CAPTIONS[kind], pd.DataFrame(pictures, columns=FIELDS), notes)] if len(wanted) else []
 
 
-def _records(cell: Cell, kind: str) -> list[dict]:
-    records = [record for record in cell.sequence("gallery") if isinstance(record, dict)]
-    return [record for record in records if record.get("kind", "sample") == kind]
+FIELDS = ["file", "path", "caption", "group", "row"]
 
 
-def _picture(results: Results, cell: Cell, record: dict) -> Picture | None:
-    relative = str(record.get("file", ""))
-    path = results.folder / relative
+def _path(folder: Path, entry: dict[str, Any]) -> Path | None:
+    path = folder / str(entry.get("file", ""))
     # A results file that was handed around must not make the page carry files from elsewhere.
-    if not path.resolve().is_relative_to(results.folder.resolve()) or not path.is_file():
-        return None
-    parts = [str(record.get("caption") or ""), str(record.get("anomaly_type") or "").replace("_", " ")]
-    if parts[1] and parts[1] in parts[0].replace("_", " "):
-        parts.pop()
-    score = finite(record.get("score"))
-    if score is not None and "score" not in parts[0]:
-        parts.append(f"score {score:.3g}")
-    caption = ", ".join(part for part in parts if part)
-    group = ": ".join(part for part in cell.place if part)
-    return Picture(path, Path(relative).as_posix(), caption, group, f"{cell.row}, seed {cell.seed}")
+    return path if path.is_file() and path.resolve().is_relative_to(folder.resolve()) else None
 
 
-def compact(gallery: Gallery, per_row: int = 1) -> list[Picture]:
-    """Pick the first pictures of every row and category."""
-    chosen: dict[tuple[str, str], list[Picture]] = {}
-    for picture in gallery.pictures:
-        chosen.setdefault((picture.group, picture.row), []).append(picture)
-    return [picture for pictures in chosen.values() for picture in pictures[:per_row]]
+def _picture(cell: dict[str, Any]) -> dict[str, Any]:
+    entry = cell["gallery"]
+    caption, kind = str(entry.get("caption") or ""), str(entry.get("anomaly_type") or "").replace("_", " ")
+    score = finite(entry.get("score"))
+    parts = [caption, "" if kind in caption.replace("_", " ") else kind]
+    parts += [] if math.isnan(score) or "score" in caption else [f"score {score:.3g}"]
+    group = ": ".join(filter(None, [cell["dataset"], cell["category"]]))
+    row = f"{cell['row']}, seed {cell['seed']}"
+    file = Path(str(entry["file"])).as_posix()
+    return dict(zip(FIELDS, (file, cell["path"], ", ".join(filter(None, parts)), group, row), strict=True))
 
 
-def embed(pictures: Sequence[Picture], budget: int = BUDGET) -> dict[str, str]:
+def embed(files: Iterable[tuple[str, Path]], budget: int = BUDGET) -> dict[str, str]:
     """Encode pictures as data URIs that stay within a budget together.
 
     Args:
-        pictures: The pictures.
+        files: Name and path of each picture.
         budget: Bytes for all of them, before base64.
 
     Returns:
-        Relative path to data URI, in the largest of :data:`PRESETS` in which all fit; if they do not fit in the
-        smallest either, those that come last are left out. Files that are no pictures are left out too.
+        Name to data URI, in the largest of :data:`PRESETS` in which all fit; if they do not fit in the smallest either,
+        those that come last are left out. Files that are no pictures are left out too.
     """
-    unique = list({picture.relative: picture for picture in pictures}.values())
+    paths = dict(files)
     for width, quality in PRESETS:
         encoded, size = {}, 0
-        for picture in unique:
-            content = _read(picture.path, width, quality)
-            if content is None:
-                continue
+        for name, path in paths.items():
+            content = _encode(path, path.stat().st_mtime_ns, width, quality)
             size += len(content)
             if size > budget:
                 break
-            encoded[picture.relative] = f"data:image/webp;base64,{base64.b64encode(content).decode()}"
+            if content:
+                encoded[name] = f"data:image/webp;base64,{base64.b64encode(content).decode()}"
         else:
-            return encoded
+            break
     return encoded
-
-
-def _read(path: Path, width: int, quality: int) -> bytes | None:
-    try:
-        return _encode(path, path.stat().st_mtime_ns, width, quality)
-    except OSError:
-        return None
 
 
 @lru_cache(maxsize=2048)
 def _encode(path: Path, changed: int, width: int, quality: int) -> bytes:
-    """Encode a picture; kept, because the report is written anew after every cell."""
+    """Encode a picture, a file that is none as nothing; kept, because the report is written anew after every cell."""
     del changed
-    with Image.open(path) as image:
-        picture = image.convert("RGB")
-    picture.thumbnail((width, 4 * width), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=quality, method=2)
+    try:
+        with Image.open(path) as image:
+            picture = image.convert("RGB")
+        picture.thumbnail((width, 4 * width), Image.Resampling.LANCZOS)
+        picture.save(buffer, "WEBP", quality=quality, method=2)
+    except OSError:
+        return b""
     return buffer.getvalue()

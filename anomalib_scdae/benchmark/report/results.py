@@ -1,94 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads ``results.json``, of which any part may still be missing."""
+"""Reads ``results.json``, of which any part may still be missing, into one DataFrame of cells."""
 
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from anomalib_scdae.errors import UserError
 
 #: Anomaly types and their mean: key in ``results.json`` to the heading in tables.
 KINDS = {"logical_anomalies": "logical", "structural_anomalies": "structural", "mean": "mean"}
 
-IMAGE_AUROC = ("accuracy", "image_auroc")
+IMAGE_AUROC = "accuracy.image_auroc"
 
 FINISHED = "finished"
 
+#: What two cells must share to be compared.
+PLACE = ["dataset", "category", "seed"]
 
-@dataclass(frozen=True)
-class Cell:
-    """One training and evaluation: a row's model on one category with one seed.
+TEXTS = ["id", "row", "model", "experiment", *PLACE, "status", "error", "finished_at"]
+LISTS = ["notes", "curve", "gallery"]
 
-    Args:
-        record: The cell as in ``results.json``.
-    """
-
-    record: dict[str, Any]
-
-    def text(self, name: str) -> str:
-        """Give a field as text; empty where absent."""
-        value = self.record.get(name)
-        return "" if value is None else str(value)
-
-    @property
-    def id(self) -> str:
-        """Name of the cell's folder."""
-        return self.text("id")
-
-    @property
-    def row(self) -> str:
-        """Name of the table row that the cell belongs to."""
-        return self.text("row") or self.text("model") or self.id
-
-    @property
-    def place(self) -> tuple[str, str]:
-        """Dataset and category."""
-        return self.text("dataset"), self.text("category")
-
-    @property
-    def seed(self) -> str:
-        """The seed, as text."""
-        return self.text("seed")
-
-    @property
-    def status(self) -> str:
-        """``finished``, ``failed`` or ``pending``."""
-        return self.text("status") or "pending"
-
-    @property
-    def finished(self) -> bool:
-        """Whether the cell has results."""
-        return self.status == FINISHED
-
-    def get(self, *path: str) -> Any:
-        """Follow ``path`` into the record; ``None`` where it ends early."""
-        value: Any = self.record
-        for name in path:
-            value = value.get(name) if isinstance(value, dict) else None
-        return value
-
-    def mapping(self, *path: str) -> dict[str, Any]:
-        """Give the dictionary at ``path``; empty where there is none."""
-        value = self.get(*path)
-        return value if isinstance(value, dict) else {}
-
-    def sequence(self, *path: str) -> list[Any]:
-        """Give the list at ``path``; empty where there is none."""
-        value = self.get(*path)
-        return value if isinstance(value, list) else []
-
-    def number(self, *path: str) -> float | None:
-        """Give the finite number at ``path``, or ``None``."""
-        return finite(self.get(*path))
-
-
-def finite(value: Any) -> float | None:
-    """Give ``value`` as float if it is a finite number, else ``None``."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number and math.isfinite(value) else None
+#: Key of ``files``, which has a hash for each list of images, to the word for these images.
+FILES = {"train": "training", "val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -97,101 +34,127 @@ class Results:
 
     Args:
         folder: The output folder, which the gallery's paths are relative to.
-        record: The file's content but for the cells.
-        cells: The cells in the file's order.
+        header: The file's content but for the cells.
+        cells: A line for each cell in the file's order. ``TEXTS`` are strings and ``LISTS`` lists, empty where the
+            cell has none; ``environment`` is a dictionary, and ``recorded`` tells whether it is the cell's own. All
+            else that the cells hold is in columns named by dotted paths, e.g. ``training.seconds``.
     """
 
     folder: Path
-    record: dict[str, Any] = field(default_factory=dict)
-    cells: tuple[Cell, ...] = ()
+    header: dict[str, Any]
+    cells: pd.DataFrame
 
     def text(self, name: str) -> str:
-        """Give a field as text; empty where absent."""
-        value = self.record.get(name)
-        return "" if value is None else str(value)
-
-    @property
-    def name(self) -> str:
-        """Title of the benchmark."""
-        return self.text("name") or "Benchmark"
-
-    @property
-    def headline(self) -> str:
-        """Row that the benchmark is about."""
-        return self.text("headline")
-
-    @property
-    def baseline(self) -> str:
-        """Row that it is compared with."""
-        return self.text("baseline")
-
-    @property
-    def layout(self) -> str:
-        """``methods``, ``ablation`` or empty."""
-        return self.text("layout")
+        """Give a field of the header as text; empty where absent."""
+        return _text(self.header.get(name))
 
     @property
     def rows(self) -> list[str]:
         """Names of the rows, as they first occur."""
-        return unique(cell.row for cell in self.cells)
+        return list(self.cells["row"].unique())
 
     @property
     def datasets(self) -> list[str]:
         """Names of the datasets, as they first occur."""
-        return unique(cell.place[0] for cell in self.cells)
+        return list(self.cells["dataset"].unique())
 
     def categories(self, dataset: str) -> list[str]:
         """Categories of a dataset, as they first occur."""
-        return unique(cell.place[1] for cell in self.cells if cell.place[0] == dataset)
+        return list(self.cells["category"][self.cells["dataset"] == dataset].unique())
 
-    def of(self, row: str, dataset: str | None = None, category: str | None = None) -> list[Cell]:
-        """Give the finished cells of a row, of one dataset and category if named."""
-        return [
-            cell
-            for cell in self.cells
-            if cell.finished
-            and cell.row == row
-            and dataset in (None, cell.place[0])
-            and category in (None, cell.place[1])
-        ]
+    def finished(self, row: str | None = None, dataset: str | None = None, category: str | None = None) -> pd.DataFrame:
+        """Give the finished cells, only those of a row, dataset and category where these are named."""
+        chosen = self.cells[self.cells["status"] == FINISHED]
+        for name, value in (("row", row), ("dataset", dataset), ("category", category)):
+            if value is not None:
+                chosen = chosen[chosen[name] == value]
+        return chosen
 
-    def model_of(self, row: str) -> str:
-        """Name of the row's model class."""
-        return next((cell.text("model") for cell in self.cells if cell.row == row), "")
+    def figures(self, row: str, path: str, dataset: str | None = None, category: str | None = None) -> pd.Series:
+        """Give the finite numbers at ``path`` of a row's finished cells, by :data:`PLACE`."""
+        cells = self.finished(row, dataset, category).set_index(PLACE)
+        return cells[path].map(finite).dropna() if path in cells else pd.Series(dtype=float, index=cells.index[:0])
 
-    def experiment_of(self, row: str) -> str:
-        """Number of the paper's experiment that the row repeats; empty if none."""
-        return next((cell.text("experiment") for cell in self.cells if cell.row == row), "")
+    def of_row(self, row: str, name: str) -> str:
+        """Give what a row's cells have in common, its ``model`` or ``experiment``; empty if there is no such row."""
+        return next(iter(self.cells[name][self.cells["row"] == row]), "")
+
+    def remarks(self, row: str) -> list[str]:
+        """Give the notes that all cells of a row carry: what the configuration remarks on it."""
+        notes = list(self.cells["notes"][self.cells["row"] == row])
+        return [note for note in next(iter(notes), []) if all(note in others for others in notes)]
 
 
-def unique(names: Iterable[str]) -> list[str]:
-    """Give each name once, in the order of first occurrence."""
-    return list(dict.fromkeys(names))
+def finite(value: Any) -> float:
+    """Give ``value`` as float if it is a finite number, else NaN."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and math.isfinite(value) else math.nan
 
 
 def read_results(folder: Path) -> Results:
-    """Read ``folder/results.json``.
-
-    Args:
-        folder: The benchmark's output folder.
-
-    Returns:
-        The results; fields may be missing.
+    """Read ``folder/results.json``; fields may be missing.
 
     Raises:
-        UserError: If the file is not there or not what the benchmark writes.
+        UserError: If the file is not there or not what the benchmark writes, or if cells that would stand in one table
+            were given different images.
     """
     path = folder / "results.json"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         msg = f"Cannot read {path} ({error.strerror}): name a folder that `anomalib-scdae benchmark` has written to."
         raise UserError(msg) from error
     except ValueError as error:
         msg = f"{path} is not valid JSON ({error}): run the benchmark again, which rebuilds it from the finished cells."
         raise UserError(msg) from error
-    if not isinstance(record, dict) or not isinstance(record.get("cells", []), list):
+    if not isinstance(content, dict) or not isinstance(content.get("cells", []), list):
         msg = f"{path} is not a benchmark's result: it needs a list of cells; run the benchmark again."
         raise UserError(msg)
-    cells = tuple(Cell(cell) for cell in record.pop("cells", []) if isinstance(cell, dict))
-    return Results(folder, record, cells)
+    return parse_results(folder, content)
+
+
+def parse_results(folder: Path, content: dict[str, Any]) -> Results:
+    """Make :class:`Results` of the content of ``results.json``; see :func:`read_results`."""
+    environment = content.get("environment")
+    header = {**content, "environment": environment if isinstance(environment, dict) else {}}
+    records = [cell for cell in header.pop("cells", []) if isinstance(cell, dict)]
+    columns = [*TEXTS, *LISTS, "environment", "recorded"]
+    cells = pd.DataFrame([_common_columns(record, header["environment"]) for record in records], columns=columns)
+    cells = cells.join(pd.json_normalize(records).drop(columns=columns, errors="ignore"))
+    # A row's cells differ in dataset, category and seed; should a file say otherwise, the last one counts.
+    results = Results(folder, header, cells.drop_duplicates(["row", *PLACE], keep="last", ignore_index=True))
+    _check_files(results.finished())
+    return results
+
+
+def _common_columns(record: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
+    texts = {name: _text(record.get(name)) for name in TEXTS}
+    texts["row"] = texts["row"] or texts["model"] or texts["id"]
+    texts["status"] = texts["status"] or "pending"
+    lists = {name: value if isinstance(value := record.get(name), list) else [] for name in LISTS}
+    own = record.get("environment")
+    if isinstance(own, dict) and own:
+        return {**texts, **lists, "environment": own, "recorded": True}
+    # Older cells have nothing of their environment but the commit.
+    commit = {name: record[name] for name in ("git_commit", "git_dirty") if record.get(name) is not None}
+    return {**texts, **lists, "environment": {**environment, **commit}, "recorded": False}
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _check_files(cells: pd.DataFrame) -> None:
+    """Refuse cells of one dataset, category and seed that say that they had different images."""
+    for part, word in FILES.items():
+        column = f"files.{part}"
+        known = cells[cells[column].notna()] if column in cells else cells[:0]
+        for place, group in known.groupby(PLACE, sort=False):
+            others = group["row"][group[column].map(str) != str(group[column].iloc[0])]
+            if len(others):
+                msg = (
+                    f"{group['row'].iloc[0]} and {others.iloc[0]} had different {word} images of "
+                    f"{', '.join(place[:2])} with seed {place[2]}, so that one table cannot hold both: give the "
+                    "dataset a split that depends on the seed alone, and run these cells again in a new folder."
+                )
+                raise UserError(msg)

@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the report's two files."""
+"""Puts the report together from what the results have, and writes its two files."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from anomalib_scdae.benchmark.report.assemble import assemble
+from anomalib_scdae.benchmark.report.ablation import ablation_tables
+from anomalib_scdae.benchmark.report.accuracy import map_tables, method_table, other_metrics_tables, spro_tables
+from anomalib_scdae.benchmark.report.cells import PACKAGES, cell_tables, progress_sentence
+from anomalib_scdae.benchmark.report.charts import accuracy_bars, latency_scatter, loss_curves, term_curves
+from anomalib_scdae.benchmark.report.cost import cost_tables, latency_tables
+from anomalib_scdae.benchmark.report.headline import key_figures, summarise
 from anomalib_scdae.benchmark.report.html import to_html
 from anomalib_scdae.benchmark.report.markdown import to_markdown
-from anomalib_scdae.benchmark.report.results import read_results
+from anomalib_scdae.benchmark.report.pictures import gallery
+from anomalib_scdae.benchmark.report.results import Results, read_results
+from anomalib_scdae.benchmark.report.tables import Table
 from anomalib_scdae.files import replacing
 
 
@@ -20,10 +29,64 @@ def write_report(output_folder: Path) -> None:
         output_folder: The benchmark's output folder, with ``results.json`` and the cells' folders.
 
     Raises:
-        UserError: If there is no ``results.json`` that could be read.
+        UserError: If there is no ``results.json`` that could be read, or its cells cannot be compared.
     """
     folder = Path(output_folder)
     report = assemble(read_results(folder))
     for name, text in (("report.md", to_markdown(report)), ("report.html", to_html(report))):
         with replacing(folder / name) as path:
             path.write_text(text, encoding="utf-8")
+
+
+def assemble(results: Results) -> dict[str, Any]:
+    """Give the whole report.
+
+    Returns:
+        ``title``, ``command``, the ``summary``'s sentences, the key ``figures``, ``facts`` by name, and ``sections``
+        with a ``key`` for links, a ``title`` and ``items``: tables, charts and galleries. Sections without any are
+        left out.
+    """
+    chapters = {
+        ("accuracy", "Accuracy"): (_accuracy_tables, accuracy_bars),
+        ("maps", "Each map alone"): (map_tables,),
+        ("spro", "AU-sPRO"): (spro_tables,),
+        ("metrics", "Other metrics"): (other_metrics_tables,),
+        ("cost", "Training and size"): (cost_tables,),
+        ("latency", "Latency"): (latency_tables, latency_scatter),
+        ("curves", "Learning curves"): (loss_curves, term_curves),
+        ("gallery", "Heatmaps"): (partial(gallery, kind="sample"),),
+        ("misses", "Worst misses"): (partial(gallery, kind="miss"),),
+        ("cells", "All cells"): (cell_tables,),
+    }
+    sections = []
+    for (key, title), makers in chapters.items() if len(results.cells) else []:
+        items = [item for make in makers for item in make(results)]
+        sections += [{"key": key, "title": title, "items": items}] if items else []
+    return {
+        "title": results.text("name") or "Benchmark",
+        "command": results.text("command"),
+        "summary": summarise(results),
+        "figures": key_figures(results),
+        "facts": _facts(results),
+        "sections": sections,
+    }
+
+
+def _accuracy_tables(results: Results) -> list[Table]:
+    tables = []
+    layout = results.text("layout")
+    for dataset in results.finished()["dataset"].unique():
+        tables += ablation_tables(results, dataset) if layout == "ablation" else []
+        # On a single category, the ablations' tables have all figures of the methods' table.
+        if layout != "ablation" or len(results.categories(dataset)) > 1:
+            tables.append(method_table(results, dataset, beside_paper=layout == "methods"))
+    return tables
+
+
+def _facts(results: Results) -> dict[str, str]:
+    facts = {"created": results.text("created"), "progress": progress_sentence(results)}
+    for name, value in results.header["environment"].items():
+        if value is not None:
+            text = ("no", "yes")[value] if isinstance(value, bool) else str(value)
+            facts[PACKAGES.get(name, name.replace("_", " "))] = text
+    return {name: text for name, text in facts.items() if text}

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page's charts: bars of accuracy, accuracy against latency, and learning curves."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from anomalib_scdae.benchmark.report.averages import Average, median, row_average
+from anomalib_scdae.benchmark.report.cost import FORMATS
+from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, PLACE, Results, finite
+from anomalib_scdae.benchmark.report.svg import CARD, INK, QUIET, RULE, SERIES, add_tooltip, new_axes, to_svg
+from anomalib_scdae.benchmark.report.tables import figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: AUROC of a score that knows nothing, in percent; bars start there, since their length is then what was learnt.
+CHANCE = 50.0
+
+#: Formats whose accuracy is that of the table; FP16 and INT8 may lose some, which the benchmark does not measure.
+EXACT = ("torch_fp32", "openvino_fp32")
+
+#: A curve is averaged down to at most this many points; more cannot be seen, and the page would grow with the steps.
+POINTS = 120
+
+
+@dataclass(frozen=True)
+class Charts:
+    """Drawings that share a legend.
+
+    Args:
+        caption: How to read them.
+        drawings: Title to ``svg`` element.
+        legend: Label to number of the colour.
+    """
+
+    caption: str
+    drawings: dict[str, str]
+    legend: dict[str, int]
+
+
+def accuracy_bars(results: Results) -> list[Charts]:
+    """Give bars of image AUROC for every category and for each average; nothing without any figure."""
+    drawings = {}
+    for dataset in results.datasets:
+        categories = results.categories(dataset)
+        for category in [*([None] if len(categories) > 1 else []), *categories]:
+            bars = {
+                (row, label): found
+                for row in results.rows
+                for kind, label in KINDS.items()
+                if (found := row_average(results, row, f"{IMAGE_AUROC}.{kind}", dataset, category))
+            }
+            if bars:
+                title = f"{dataset}: {category or f'average of {len(categories)} categories'}"
+                drawings[title] = _draw_bars(title, bars)
+    caption = (
+        "Image AUROC in %. Bars start at 50 %, where a score tells nothing. The dots are the seeds, the whisker is ± "
+        "their standard deviation."
+    )
+    return [Charts(caption, drawings, {label: n for n, label in enumerate(KINDS.values())})] if drawings else []
+
+
+def _draw_bars(title: str, bars: Mapping[tuple[str, str], Average]) -> str:
+    rows = list(dict.fromkeys(row for row, _ in bars))
+    kinds = [label for label in KINDS.values() if any(kind == label for _, kind in bars)]
+    lines = len(rows) * (len(kinds) + 2)
+    axes = new_axes(340, 12.5 * lines + 24, left=6, right=44, top=4, bottom=20)
+    colours = dict(zip(KINDS.values(), SERIES, strict=False))
+    for number, row in enumerate(rows):
+        top = number * (len(kinds) + 2)
+        axes.text(0.01, top + 0.3, row, fontsize=12, color=INK, transform=axes.get_yaxis_transform())
+        for line, kind in enumerate(kinds, top + 1):
+            if (row, kind) in bars:
+                _draw_bar(axes, line, bars[row, kind], colours[kind], f"{row}, {kind}")
+    lowest = min(CHANCE, *(100 * value for bar in bars.values() for value in (bar.mean, *bar.by_seed)))
+    axes.set(xlim=(10 * math.floor(lowest / 10), 100), ylim=(lines - 0.5, -0.5), yticks=[])
+    axes.grid(axis="x", color=RULE)
+    axes.axvline(CHANCE, color=QUIET, linewidth=1)
+    return to_svg(axes, f"Bar chart, image AUROC, {title}")
+
+
+def _draw_bar(axes: "Axes", line: int, bar: Average, colour: str, label: str) -> None:
+    mean, seeds = 100 * bar.mean, 100 * bar.by_seed
+    (drawn,) = axes.barh(line, mean - CHANCE, left=CHANCE, color=colour)
+    add_tooltip(drawn, f"{label}: {mean:.1f} % ({bar.scope})")
+    if bar.deviation is not None:
+        axes.errorbar(mean, line, xerr=100 * bar.deviation, ecolor=INK, elinewidth=1.5)
+        listed = ", ".join(f"{value:.1f} % (seed {seed})" for seed, value in seeds.items())
+        (dots,) = axes.plot(
+            seeds, [line] * len(seeds), "o", markersize=4, color=CARD, markeredgecolor=INK, clip_on=False
+        )
+        add_tooltip(dots, f"{label}: {listed}")
+    axes.text(1.03, line, f"{mean:.1f}", fontsize=11, color=INK, va="center", transform=axes.get_yaxis_transform())
+
+
+def latency_scatter(results: Results) -> list[Charts]:
+    """Give accuracy against latency for every dataset and format of deployment; nothing without any figure."""
+    drawings, legend = {}, {}
+    for dataset in results.datasets:
+        for name in EXACT:
+            points = {}
+            for number, row in enumerate(results.rows):
+                # A method's latency does not depend on the images, and is often measured on one category only.
+                latency = [median(results, row, f"latency.{name}.{key}") for key in ("median_ms", "q25_ms", "q75_ms")]
+                accuracy = row_average(results, row, f"{IMAGE_AUROC}.mean", dataset)
+                if accuracy is not None and latency[0]:
+                    points[row, number] = [value or latency[0] for value in latency], accuracy
+            if len(points) > 1:
+                title = f"{dataset}, {FORMATS[name]}"
+                drawings[title] = _draw_scatter(title, points)
+                legend |= dict(points.keys())
+    caption = (
+        "Mean image AUROC against latency at batch size 1, in full precision: up and to the left is better. Horizontal "
+        "whiskers are the quartiles of the latency, vertical ones ± the standard deviation over seeds."
+    )
+    return [Charts(caption, drawings, legend)] if drawings else []
+
+
+def _draw_scatter(title: str, points: Mapping[tuple[str, int], tuple[list[float], Average]]) -> str:
+    axes = new_axes(400, 300, left=46, right=16, top=14, bottom=42)
+    for (row, number), ((latency, low, high), accuracy) in points.items():
+        mean, quartiles = 100 * accuracy.mean, [[latency - low], [high - latency]]
+        style: dict[str, Any] = {"color": _colour(number), "markersize": 12, "markeredgecolor": CARD, "clip_on": False}
+        point, *_ = axes.errorbar(latency, mean, 100 * (accuracy.deviation or 0), quartiles, fmt="o", **style)
+        add_tooltip(point, f"{row}: {mean:.1f} %, {figure(latency)} ms")
+    lowest, highest = min(low for (_, low, _), _ in points.values()), max(high for (_, _, high), _ in points.values())
+    wide = highest > 8 * lowest
+    if wide:
+        _make_logarithmic(axes, "x", lowest, highest)
+    else:
+        axes.set_xlim(0, 1.1 * highest)
+    axes.grid(color=RULE)
+    axes.set_xlabel(f"latency, ms{' (logarithmic)' * wide}", color=QUIET, fontsize=11)
+    axes.set_ylabel("mean image AUROC, %", color=QUIET, fontsize=11)
+    return to_svg(axes, f"Scatter chart, mean image AUROC against latency, {title}")
+
+
+def _colour(number: int) -> str:
+    return SERIES[number % len(SERIES)]
+
+
+def _make_logarithmic(axes: "Axes", name: str, low: float, high: float) -> None:
+    """Make an axis logarithmic, with plain numbers: 1, 2, 5 of each decade, or 1 alone where there are many."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set(**{f"{name}scale": "log"})
+    axis = getattr(axes, f"{name}axis")
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high <= 100 * low else (1,)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def loss_curves(results: Results) -> list[Charts]:
+    """Give the training loss over the steps for every category; nothing without any curve."""
+    drawings, legend = {}, {}
+    rows = {row: number for number, row in enumerate(results.rows)}
+    for (dataset, category), cells in results.finished().groupby(["dataset", "category"], sort=False):
+        curves = {
+            (f"{row}, seed {seed}", rows[row]): curve
+            for row, seed, points in zip(cells["row"], cells["seed"], cells["curve"], strict=True)
+            if len(curve := thinned_curve(points, "loss"))
+        }
+        if curves:
+            drawings[f"{dataset}: {category}"] = _draw_curves(f"Training loss, {dataset}: {category}", curves)
+            legend |= {row: number for row, number in rows.items() if number in {n for _, n in curves}}
+    caption = (
+        "Training loss, one line per seed. Losses of different methods have different terms, so compare the course of "
+        "the lines and not their height."
+    )
+    return [Charts(caption, drawings, legend)] if drawings else []
+
+
+def term_curves(results: Results) -> list[Charts]:
+    """Give the terms of the headline's loss, for its first seed of every category; nothing if it has none."""
+    headline = results.text("headline")
+    cells = results.finished(headline)
+    cells = cells[cells["curve"].map(len) > 0].drop_duplicates(["dataset", "category"])
+    names = dict.fromkeys(name for curve in cells["curve"] for name in _points(curve))
+    legend = {
+        term: number for number, term in enumerate(name for name in names if name not in {"step", "loss", "epoch"})
+    }
+    drawings = {}
+    for dataset, category, seed, points in cells[[*PLACE, "curve"]].itertuples(index=False):
+        curves = {(term, n): curve for term, n in legend.items() if len(curve := thinned_curve(points, term))}
+        if curves:
+            title = f"{dataset}: {category}, seed {seed}"
+            drawings[title] = _draw_curves(f"Terms of the loss of {headline}, {title}", curves)
+    return [Charts(f"Terms of the training loss of {headline}.", drawings, legend)] if drawings else []
+
+
+def _points(curve: Sequence[Any]) -> pd.DataFrame:
+    return pd.DataFrame([point for point in curve if isinstance(point, dict)])
+
+
+def thinned_curve(curve: Sequence[Any], name: str) -> pd.Series:
+    """Give values by step, averaged down to :data:`POINTS`; only positive values, as the axis is logarithmic."""
+    points = _points(curve).reindex(columns=["step", name]).apply(lambda column: column.map(finite)).dropna()
+    points = points[points[name] > 0]
+    size = math.ceil(len(points) / POINTS) or 1
+    return points.groupby(np.arange(len(points)) // size).mean().set_index("step")[name]
+
+
+def _draw_curves(title: str, curves: Mapping[tuple[str, int], pd.Series]) -> str:
+    axes = new_axes(400, 250, left=46, right=12, top=12, bottom=38)
+    for (label, number), curve in curves.items():
+        style = "o" if len(curve) == 1 else "-" if number < len(SERIES) else "--"
+        (line,) = axes.plot(curve.index, curve, style, color=_colour(number), linewidth=1.7, clip_on=False)
+        add_tooltip(line, f"{label}: {curve.iloc[-1]:.3g} at step {curve.index[-1]:,.0f}")
+    values = pd.concat(list(curves.values()))
+    _make_logarithmic(axes, "y", values.min(), values.max())
+    axes.set_xlim(0, max(values.index.max(), 1))
+    axes.grid(axis="y", color=RULE)
+    axes.spines["bottom"].set(visible=True, color=QUIET)
+    axes.set_xlabel("step", color=QUIET, fontsize=11)
+    return to_svg(axes, title)
