@@ -114,7 +114,7 @@ def test_paper_stands_beside_only_where_categories_are_the_papers_and_is_marked(
 
 def test_ablation_prints_every_experiment_with_differences_beside_the_papers() -> None:
     record = make_ablation()
-    second, third = ablation_tables(results_of(record))
+    second, third = ablation_tables(results_of(record), "SyntheticLOCO")
     names = [texts(table.frame.iloc[:, 0]) for table in (second, third)]
     assert names[0] == ["1 (baseline)", *map(str, range(2, 8)), "Fig. 8, series"]
     assert names[1] == ["1 (baseline)", "8", "7", "9", "10", "11 (SCDAE)"]
@@ -134,7 +134,7 @@ def test_ablation_prints_every_experiment_with_differences_beside_the_papers() -
 def test_ablation_that_is_not_run_yet_keeps_its_line() -> None:
     record = make_ablation()
     record["cells"] = [cell for cell in record["cells"] if cell["experiment"] in {"2", "11"}]
-    second, third = ablation_tables(results_of(record))
+    second, third = ablation_tables(results_of(record), "SyntheticLOCO")
     assert len(second.frame) == 7
     assert value(second, "5", "measured here", "mean") == MISSING
     assert value(second, "5", "paper†", "mean").text == "91.3†"

@@ -12,13 +12,9 @@ import pytest
 from PIL import Image
 
 from anomalib_scdae.benchmark.report import write_report
-from anomalib_scdae.benchmark.report.charts.bars import accuracy_bars
-from anomalib_scdae.benchmark.report.charts.curves import POINTS, loss_curves
-from anomalib_scdae.benchmark.report.charts.scatter import latency_scatter
-from anomalib_scdae.benchmark.report.charts.svg import decade_ticks, round_ticks
-from anomalib_scdae.benchmark.report.document import Picture
+from anomalib_scdae.benchmark.report.charts import POINTS, accuracy_bars, latency_scatter, loss_curves, thinned_curve
 from anomalib_scdae.benchmark.report.pictures import embed
-from anomalib_scdae.benchmark.report.results import read_results
+from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, read_results
 from tests.benchmark.chromium import Chromium, find_chromium
 from tests.benchmark.report_data import METHODS, make_ablation, make_results, write
 
@@ -86,10 +82,9 @@ def test_every_cell_is_shown_with_its_own_figure(page: Page, folder: Path) -> No
     text = "".join(page.words)
     cells = read_results(folder).cells
     titles = [attributes.get("title") for tag, attributes in page.elements if tag == "th"]
-    for cell in cells:
-        assert cell.id in titles
-        mean = cell.number("accuracy", "image_auroc", "mean")
-        assert mean is None or f"{100 * mean:.1f}" in text
+    assert set(cells["id"]) <= set(titles)
+    for mean in cells[f"{IMAGE_AUROC}.mean"].dropna():
+        assert f"{100 * mean:.1f}" in text
 
 
 def test_what_comes_from_users_is_text(page: Page) -> None:
@@ -112,60 +107,64 @@ def test_tables_and_pictures_are_accessible(page: Page) -> None:
     assert len(ids) == len(set(ids))
 
 
-def tooltips(svg: str, tag: str) -> list[str]:
-    return [title.text or "" for element in ET.fromstring(svg).iter(tag) for title in element.iter("title")]
+def tooltips(svg: str) -> dict[str, ET.Element]:
+    """Give the parts of a drawing by their tooltips."""
+    groups = [group for group in ET.fromstring(svg).iter("g") if group.find("title") is not None]
+    return {group.findtext("title") or "": group for group in groups}
+
+
+def abscissae(part: ET.Element) -> list[float]:
+    paths = [path.get("d", "") for path in part.iter("path")]
+    return [float(x) for path in paths for x in re.findall(r"[ML] (\S+) ", path)]
 
 
 def test_bars_are_as_long_as_the_figures(folder: Path) -> None:
     results = read_results(folder)
-    charts = accuracy_bars(results)
-    assert charts is not None
-    assert len(charts.charts) == 1 + 3 + 1
-    pushpins = next(chart for chart in charts.charts if chart.title.endswith("pushpins"))
-    root = ET.fromstring(pushpins.svg)
-    bars = list(root.iter("rect"))
+    (charts,) = accuracy_bars(results)
+    assert len(charts.drawings) == 1 + 3 + 1
+    drawn = tooltips(charts.drawings["SyntheticLOCO: pushpins"])
+    bars = {text.split(":")[0]: part for text, part in drawn.items() if "2 seeds)" in text}
     assert len(bars) == 3 * len(METHODS)
     expected = [
-        100 * fmean(cell.number("accuracy", "image_auroc", kind) or 0.0 for cell in results.of(row, None, "pushpins"))
+        100 * fmean(results.figures(row, f"{IMAGE_AUROC}.{kind}", None, "pushpins"))
         for row in results.rows
-        for kind in ("logical_anomalies", "structural_anomalies", "mean")
+        for kind in KINDS
     ]
-    lengths = [float(bar.get("width", "")) for bar in bars]
+    names = [f"{row}, {label}" for row in results.rows for label in KINDS.values()]
+    lengths = [max(xs) - min(xs) for xs in (abscissae(bars[name]) for name in names)]
     per_point = lengths[0] / (expected[0] - 50)
     assert lengths == pytest.approx([per_point * (value - 50) for value in expected], abs=0.02)
-    assert len(tooltips(pushpins.svg, "circle")) == 2 * len(bars)
+    assert sum("(seed 0), " in text for text in drawn) == len(bars)
 
 
 def test_scatter_has_a_point_for_each_timed_method_in_order(folder: Path) -> None:
-    charts = latency_scatter(read_results(folder))
-    assert charts is not None
-    root = ET.fromstring(charts.charts[0].svg)
-    points = list(root.iter("circle"))
+    (charts,) = latency_scatter(read_results(folder))
+    points = tooltips(next(iter(charts.drawings.values())))
     assert len(points) == len(METHODS)
-    shown = {(t.text or "").split(":")[0]: float(p.get("cx", "")) for p in points for t in p.iter("title")}
+    shown = {text.split(":")[0]: float(next(part.iter("use")).get("x", "")) for text, part in points.items()}
     assert shown["EfficientAd (mended)"] < shown["SCDAE"] < shown["Stfpm"] < shown["Padim <b>|x|</b>"]
 
 
+def test_drawings_take_every_colour_and_font_from_the_page(folder: Path) -> None:
+    results = read_results(folder)
+    for charts in (*accuracy_bars(results), *latency_scatter(results), *loss_curves(results)):
+        for drawing in charts.drawings.values():
+            assert "var(--ink)" in drawing or "var(--quiet)" in drawing
+            assert not re.search(r"#[0-9a-f]{6}|font-family", drawing)
+            assert len(list(ET.fromstring(drawing).iter("text"))) > 2
+
+
 def test_long_curves_are_thinned_and_end_where_the_training_ended(tmp_path: Path) -> None:
+    curve = [{"step": step, "loss": 1.0 + 1 / (1 + step)} for step in range(5000)]
+    thinned = thinned_curve(curve, "loss")
+    assert POINTS / 2 < len(thinned) <= POINTS
+    assert thinned.index[-1] > 5000 - 2 * 5000 / POINTS
     record = make_results()
     record["cells"] = record["cells"][:1]
-    record["cells"][0]["curve"] = [{"step": step, "loss": 1.0 + 1 / (1 + step)} for step in range(5000)]
-    charts = loss_curves(read_results(write(tmp_path, record)))
-    assert charts is not None
-    path = next(ET.fromstring(charts.charts[0].svg).iter("path"))
-    steps = re.findall(r"[ML]", path.get("d", ""))
-    assert POINTS / 2 < len(steps) <= POINTS
-
-
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (50, 100), (0.82, 0.8300001), (3, 3), (0, 1e5), (49.7, 100)])
-def test_ticks_enclose_what_is_drawn(low: float, high: float) -> None:
-    ticks = round_ticks(low, high)
-    assert ticks[0] <= low
-    assert ticks[-1] >= high
-    assert 2 <= len(ticks) <= 12
-    decades = decade_ticks(low + 1e-3, high + 1e-3)
-    assert decades[0] <= low + 1.0001e-3
-    assert decades[-1] >= (high + 1e-3) * 0.9999
+    record["cells"][0]["curve"] = curve
+    (charts,) = loss_curves(read_results(write(tmp_path, record)))
+    (line,) = tooltips(charts.drawings["SyntheticLOCO: breakfast_box"]).values()
+    assert 2 <= len(abscissae(line)) <= POINTS
 
 
 def test_pictures_stay_within_the_budget(tmp_path: Path) -> None:
@@ -173,9 +172,9 @@ def test_pictures_stay_within_the_budget(tmp_path: Path) -> None:
     for index in range(3):
         path = tmp_path / f"{index}.png"
         Image.effect_noise((1400, 300), 80).save(path)
-        pictures.append(Picture(path, path.name, "", "", ""))
+        pictures.append((path.name, path))
     (tmp_path / "3.png").write_text("not a picture")
-    pictures.append(Picture(tmp_path / "3.png", "3.png", "", "", ""))
+    pictures.append(("3.png", tmp_path / "3.png"))
     whole = embed(pictures)
     assert set(whole) == {"0.png", "1.png", "2.png"}
     sizes = sum(len(uri) for uri in whole.values())
@@ -222,7 +221,7 @@ def test_browser_opens_the_page_without_errors_or_requests(browser: Chromium, fo
     assert browser.complaints() == []
     assert browser.requests() == [address]
     rows = "[...document.querySelectorAll('#cells tbody tr')].map((row) => row.cells[0].title)"
-    assert browser.evaluate(rows) == [cell.id for cell in read_results(folder).cells]
+    assert browser.evaluate(rows) == list(read_results(folder).cells["id"])
 
 
 def test_browser_sorts_by_click_and_by_keyboard(browser: Chromium, folder: Path) -> None:

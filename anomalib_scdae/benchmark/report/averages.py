@@ -4,6 +4,7 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from anomalib_scdae.benchmark.report.results import Results, finite
@@ -59,10 +60,10 @@ def average(figures: pd.Series, expected: int = 1) -> Average | None:
         return None
     values = figures.unstack("seed")
     complete = values.loc[:, values.notna().all()]
-    used = (values if complete.empty else complete).stack()
-    error = float(used.std()) / math.sqrt(len(used)) if len(used) > 1 else None
-    mean = float(used.groupby(["dataset", "category"]).mean().mean())
-    return Average(mean, complete.mean(), len(used), error, len(values), expected)
+    used = values if complete.empty else complete
+    count = int(used.count().sum())
+    error = float(np.nanstd(used, ddof=1)) / math.sqrt(count) if count > 1 else None
+    return Average(float(used.mean(axis=1).mean()), complete.mean(), count, error, len(values), expected)
 
 
 def row_average(

@@ -4,6 +4,7 @@
 import json
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,15 @@ class Results:
 
     def figures(self, row: str, path: str, dataset: str | None = None, category: str | None = None) -> pd.Series:
         """Give the finite numbers at ``path`` of a row's finished cells, by :data:`PLACE`."""
-        cells = self.finished(row, dataset, category).set_index(PLACE)
-        return cells[path].map(finite).dropna() if path in cells else pd.Series(dtype=float, index=cells.index[:0])
+        numbers = self._finished.get(path, pd.Series(dtype=float, index=self._finished.index[:0]))
+        for level, value in (("row", row), ("dataset", dataset), ("category", category)):
+            if value is not None:
+                numbers = numbers[numbers.index.get_level_values(level) == value]
+        return numbers.map(finite).dropna().droplevel("row")
+
+    @cached_property
+    def _finished(self) -> pd.DataFrame:
+        return self.finished().set_index(["row", *PLACE])
 
     def of_row(self, row: str, name: str) -> str:
         """Give what a row's cells have in common, its ``model`` or ``experiment``; empty if there is no such row."""
