@@ -146,13 +146,18 @@ def _colour(number: int) -> str:
 
 def _make_logarithmic(axes: "Axes", name: str, low: float, high: float) -> None:
     """Make an axis logarithmic, with plain numbers: 1, 2, 5 of each decade, or 1 alone where there are many."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    axes.set(**{f"{name}scale": "log"})
+    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    ticks = [factor * 10.0**power for power in decades for factor in ((1, 2, 5) if high <= 100 * low else (1,))]
+    # The axis ends at ticks, so that it always has two.
+    ends = (
+        max(tick for tick in ticks if tick <= low),
+        min((tick for tick in ticks if tick >= high and tick > low), default=10 * high),
+    )
+    axes.set(**{f"{name}scale": "log", f"{name}lim": ends})
     axis = getattr(axes, f"{name}axis")
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high <= 100 * low else (1,)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_ticks([tick for tick in ticks if ends[0] <= tick <= ends[1]], minor=False)
+    axis.set_ticks([], minor=True)
+    axis.set_major_formatter("{x:g}")
 
 
 def loss_curves(results: Results) -> list[Charts]:
