@@ -13,8 +13,11 @@ from PIL import Image
 
 from anomalib_scdae.benchmark.report import write_report
 from anomalib_scdae.benchmark.report.charts import POINTS, accuracy_bars, latency_scatter, loss_curves, thinned_curve
+from anomalib_scdae.benchmark.report.html import table_columns
 from anomalib_scdae.benchmark.report.pictures import embed
 from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, read_results
+from anomalib_scdae.benchmark.report.tables import Table
+from anomalib_scdae.benchmark.report.write import assemble
 from tests.benchmark.chromium import Chromium, find_chromium
 from tests.benchmark.report_data import METHODS, make_ablation, make_results, write
 
@@ -105,6 +108,18 @@ def test_tables_and_pictures_are_accessible(page: Page) -> None:
     assert all(attributes.get("alt") for attributes in pictures)
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
+
+
+def test_headings_of_groups_stand_above_their_columns(folder: Path) -> None:
+    sections = assemble(read_results(folder))["sections"]
+    tables = [item for section in sections for item in section["items"] if isinstance(item, Table)]
+    assert len(tables) > 5
+    for table in tables:
+        columns = table_columns(table)
+        assert [(column["group"], column["label"]) for column in columns] == list(table.frame.columns)
+        # The page emits a heading for each column with a span but the first, which has a place of its own.
+        above = [column["group"] for column in columns[1:] for _ in range(column["spans"])]
+        assert above == [group for group, _ in table.frame.columns[1:]]
 
 
 def tooltips(svg: str) -> dict[str, ET.Element]:

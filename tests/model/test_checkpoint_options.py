@@ -7,13 +7,19 @@ from typing import Any
 import torch
 
 from anomalib_scdae import SCDAE
-from anomalib_scdae.model.lightning_model import ARCHITECTURE
 from anomalib_scdae.model.torch_model import SCDAEModel
 
 
 def test_every_option_of_the_networks_travels_with_a_checkpoint() -> None:
-    options = set(inspect.signature(SCDAEModel).parameters) - {"channels"}
-    assert set(ARCHITECTURE) - {"teacher_out_channels"} == options
+    assert set(inspect.signature(SCDAEModel).parameters) <= set(SCDAE().hparams)
+
+
+def test_a_checkpoint_from_before_the_context_score_has_none() -> None:
+    saved = dict(SCDAE().hparams)
+    del saved["context_weight"]
+    loaded = SCDAE(context_weight=1.0)
+    loaded.on_load_checkpoint({"hyper_parameters": saved})
+    assert loaded.model.context_score is None
 
 
 def test_a_checkpoint_brings_its_options_along() -> None:

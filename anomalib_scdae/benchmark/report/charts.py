@@ -89,7 +89,7 @@ def _draw_bar(axes: "Axes", line: int, bar: Average, colour: str, label: str) ->
     (drawn,) = axes.barh(line, mean - CHANCE, left=CHANCE, color=colour)
     add_tooltip(drawn, f"{label}: {mean:.1f} % ({bar.scope})")
     if bar.deviation is not None:
-        axes.errorbar(mean, line, xerr=100 * bar.deviation, ecolor=INK, elinewidth=1.5)
+        axes.errorbar(mean, line, xerr=100 * bar.deviation, fmt="none", ecolor=INK, elinewidth=1.5)
         listed = ", ".join(f"{value:.1f} % (seed {seed})" for seed, value in seeds.items())
         (dots,) = axes.plot(
             seeds, [line] * len(seeds), "o", markersize=4, color=CARD, markeredgecolor=INK, clip_on=False
@@ -100,7 +100,8 @@ def _draw_bar(axes: "Axes", line: int, bar: Average, colour: str, label: str) ->
 
 def latency_scatter(results: Results) -> list[Charts]:
     """Give accuracy against latency for every dataset and format of deployment; nothing without any figure."""
-    drawings, legend = {}, {}
+    drawings: dict[str, str] = {}
+    legend: dict[str, int] = {}
     for dataset in results.datasets:
         for name in EXACT:
             points = {}
@@ -162,7 +163,8 @@ def _make_logarithmic(axes: "Axes", name: str, low: float, high: float) -> None:
 
 def loss_curves(results: Results) -> list[Charts]:
     """Give the training loss over the steps for every category; nothing without any curve."""
-    drawings, legend = {}, {}
+    drawings: dict[str, str] = {}
+    legend: dict[str, int] = {}
     rows = {row: number for number, row in enumerate(results.rows)}
     for (dataset, category), cells in results.finished().groupby(["dataset", "category"], sort=False):
         curves = {

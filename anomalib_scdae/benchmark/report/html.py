@@ -37,13 +37,16 @@ def table_columns(table: Table) -> list[dict[str, Any]]:
 
     The first column of a group has the whole span and the others 0; ``classes`` are those of CSS.
     """
+    first, *others = table.frame.columns
+    # The first column names the lines and never shares a heading with its neighbours.
+    groups = [[first], *(list(headings) for _, headings in groupby(others, key=lambda heading: heading[0]))]
     columns = []
-    for group, headings in groupby(table.frame.columns, key=lambda heading: heading[0]):
-        members = list(headings)
-        for index, heading in enumerate(members):
+    for headings in groups:
+        for index, heading in enumerate(headings):
+            group, label = heading
             classes = "number" if table.is_numeric(heading) else "words"
             classes += " start" if group and index == 0 else ""
             classes += " published" if DAGGER in group else ""
-            spans = 0 if index else len(members)
-            columns.append({"label": heading[1], "group": group, "spans": spans, "classes": classes})
+            spans = 0 if index else len(headings)
+            columns.append({"label": label, "group": group, "spans": spans, "classes": classes})
     return columns

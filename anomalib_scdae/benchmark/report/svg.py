@@ -7,12 +7,13 @@ written down), and each of them becomes a variable of the page's style sheet: a 
 
 import io
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from xml.etree import ElementTree as ET
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 VARIABLES = ("ink", "quiet", "rule", "card", *(f"s{index}" for index in range(8)))
 
@@ -30,7 +31,7 @@ def new_axes(width: float, height: float, left: float, right: float, top: float,
     figure = Figure(figsize=(width / 72, height / 72))
     axes = figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height))
     axes.spines[:].set_visible(False)
-    axes.tick_params(which="both", length=0, labelsize=11, labelcolor=QUIET)
+    axes.tick_params(which="both", length=0, pad=6, labelsize=11, labelcolor=QUIET)
     axes.set_axisbelow(True)
     return axes
 
@@ -46,7 +47,7 @@ def to_svg(axes: "Axes", label: str) -> str:
 
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
-        axes.get_figure().savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        cast("Figure", axes.figure).savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     root = ET.fromstring(buffer.getvalue())  # noqa: S314
     for element in list(root.iter()):
         # HTML knows SVG without namespaces.

@@ -59,8 +59,8 @@ class Table:
     folded: bool = False
 
     def is_numeric(self, column: Heading) -> bool:
-        """Tell whether a column holds numbers, or nothing."""
-        return not any(isinstance(value.sort, str) for value in self.frame[column])
+        """Tell whether a column holds numbers, or nothing; the first one names the lines."""
+        return column != self.frame.columns[0] and not any(isinstance(value.sort, str) for value in self.frame[column])
 
 
 def table_frame(lines: Iterable[Mapping[Heading, Value]], title: str = "") -> pd.DataFrame:
