@@ -4,6 +4,7 @@
 import inspect
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -57,17 +58,17 @@ def find_class(class_path: str, modules: Iterable[str], base: type, where: str) 
 
 def accepts(cls: type, argument: str) -> bool:
     """Tell whether the constructor of ``cls`` takes ``argument`` by name."""
-    return argument in inspect.signature(cls).parameters
+    return argument in _defaults(cls)
 
 
 def default_of(cls: type, argument: str) -> Any:
     """Return the default of an argument that the constructor of ``cls`` takes."""
-    return inspect.signature(cls).parameters[argument].default
+    return _defaults(cls)[argument]
 
 
 def check_arguments(cls: type, init_args: Mapping[str, Any], where: str, refused: Collection[str] = ()) -> None:
     """Raise a :class:`UserError` if ``init_args`` are not what the constructor of ``cls`` takes, or are ``refused``."""
-    allowed = [name for name in inspect.signature(cls).parameters if name not in refused]
+    allowed = [name for name in _defaults(cls) if name not in refused]
     check_keys(init_args, allowed, f"{where} ({cls.__name__})")
     _parse(cls, init_args, where)
 
@@ -84,6 +85,14 @@ def instantiate(cls: type, init_args: Mapping[str, Any], where: str, **objects: 
     parser, parsed = _parse(cls, init_args, where)
     arguments = parser.instantiate_classes(parsed).object
     return cls(**{name: arguments[name] for name in init_args}, **objects)
+
+
+@cache
+def _defaults(cls: type) -> dict[str, Any]:
+    """Return what the constructor takes, also what it passes on as ``**kwargs``, as the command line does."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls, "object", fail_untyped=False, instantiate=False)
+    return dict(parser.get_defaults().object.as_dict())
 
 
 def _parse(cls: type, init_args: Mapping[str, Any], where: str) -> tuple[ArgumentParser, Any]:

@@ -11,7 +11,7 @@ from anomalib.data.utils import read_image
 from anomalib_scdae.image_files import opened
 from anomalib_scdae.model.lightning_model import SCDAE
 
-LOCAL, COMBINED = "local", "combined"
+LOCAL, COMBINED, CONTEXT = "local", "combined", "context"
 
 
 def branch_names(branches: Sequence[Sequence[str]]) -> list[str]:
@@ -31,7 +31,7 @@ def branch_maps_of(model: SCDAE) -> Callable[[Path], Mapping[str, torch.Tensor]]
 
     Returns:
         A function from an image's path to the normalised maps by name, each ``(H, W)``: the local map, one for each
-        autoencoder, and their combination.
+        autoencoder, and their combination; and, where the model has a context score, what each position adds to it.
     """
     names = [LOCAL, *branch_names(model.hparams["branches"]), COMBINED]
 
@@ -39,8 +39,11 @@ def branch_maps_of(model: SCDAE) -> Callable[[Path], Mapping[str, torch.Tensor]]
         with opened(image_path):
             image: Any = read_image(image_path, as_tensor=True)
         model.eval()
-        maps = model.model.maps(model.transformed(image[None].to(model.device)))
+        images = model.transformed(image[None].to(model.device))
+        maps = model.model.maps(images)
         every = torch.cat([maps, model.model.anomaly_map.combine(maps)], dim=1)[0].cpu()
-        return dict(zip(names, every, strict=True))
+        context_map = model.model.context_map(images)
+        context = {} if context_map is None else {CONTEXT: context_map[0, 0].cpu()}
+        return {**dict(zip(names, every, strict=True)), **context}
 
     return maps_of

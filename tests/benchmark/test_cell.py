@@ -17,7 +17,7 @@ from anomalib_scdae.benchmark.cell.build import build_datamodule, hashes_of_file
 from anomalib_scdae.benchmark.cells import CellFolder
 from anomalib_scdae.benchmark.store import Store, check_same_files
 from anomalib_scdae.errors import UserError
-from tests.benchmark.test_store import make_cell
+from tests.benchmark.cells import make_cell
 from tests.loco_data import write_image
 
 PADIM = {

@@ -14,8 +14,7 @@ from anomalib_scdae.benchmark.runners.ray import RayOptions
 from anomalib_scdae.cli import main
 from anomalib_scdae.errors import UserError
 from tests.benchmark import fake_cell
-from tests.benchmark.test_grid import CONFIGS
-from tests.benchmark.test_store import runs
+from tests.benchmark.cells import CONFIGS, runs
 from tests.conftest import ROOT
 
 

@@ -12,7 +12,7 @@ from anomalib_scdae.benchmark.cell.build import build_model, load_weights, save_
 from anomalib_scdae.benchmark.cell.run import build_baseline, measure_deployed
 from anomalib_scdae.benchmark.cells import CellFolder
 from anomalib_scdae.benchmark.measure.deployment import openvino_prediction
-from tests.benchmark.test_store import make_cell
+from tests.benchmark.cells import make_cell
 
 EFFICIENT_AD = {"class_path": "EfficientAdMended", "init_args": {"teacher": "bundled", "penalty_images": "bundled"}}
 SHIPPED = {**EFFICIENT_AD, "class_path": "EfficientAdAsShipped"}

@@ -15,7 +15,7 @@ from anomalib_scdae.benchmark.cell.recorder import OneSeed, TrainingRecorder
 from anomalib_scdae.benchmark.cells import CellFolder
 from anomalib_scdae.gallery.branch_maps import branch_names
 from anomalib_scdae.model.training.exact_resume import ExactResume
-from tests.benchmark.test_store import make_cell
+from tests.benchmark.cells import make_cell
 
 STEPS = 6  # of four an epoch
 

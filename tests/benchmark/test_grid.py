@@ -14,9 +14,8 @@ from anomalib_scdae.benchmark.checks import check_inputs, check_models
 from anomalib_scdae.benchmark.grid import Grid, parse_grid
 from anomalib_scdae.data.synthetic.recipe import Recipe
 from anomalib_scdae.errors import UserError
+from tests.benchmark.cells import CONFIGS
 from tests.conftest import ROOT, ablation_files
-
-CONFIGS = ("benchmark", "benchmark_short", "benchmark_smoke", "ablation")
 
 
 def settings(**changes: Any) -> dict[str, Any]:
@@ -184,8 +183,9 @@ def test_shipped_benchmark_is_what_the_documentation_promises() -> None:
 def test_ablation_grid_agrees_with_the_files_of_the_single_experiments() -> None:
     rows = {row.experiment: row.init_args for row in load("ablation").rows}
     files = {number: yaml.safe_load(file.read_text()) for number, file in ablation_files().items()}
-    assert rows == {number: content["model"]["init_args"] for number, content in files.items()}
     single = yaml.safe_load((ROOT / "configs/scdae_mvtec_loco.yaml").read_text())
+    paper = {"context_weight": single["model"]["init_args"]["context_weight"]}
+    assert rows == {number: {**content["model"]["init_args"], **paper} for number, content in files.items()}
     assert load("ablation").trainer["max_steps"] == single["trainer"]["max_steps"]
     from anomalib_scdae import SCDAE
 

@@ -15,7 +15,7 @@ from anomalib_scdae.benchmark.runners.ray import RayOptions, RayRunner
 from anomalib_scdae.benchmark.store import Store
 from anomalib_scdae.errors import UserError
 from tests.benchmark import fake_cell
-from tests.benchmark.test_store import LATENCY, make_cell, run, runs
+from tests.benchmark.cells import LATENCY, make_cell, run, runs
 from tests.conftest import ROOT
 
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cells' folders: what is finished stays, what fails is told, what is left is run; with processes that stand in."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,45 +10,19 @@ import yaml
 from anomalib.pipelines.components.runners import SerialRunner
 
 from anomalib_scdae.benchmark import steps
-from anomalib_scdae.benchmark.cells import Cell, read_json, write_json
+from anomalib_scdae.benchmark.cells import read_json, write_json
 from anomalib_scdae.benchmark.estimate import Estimator
 from anomalib_scdae.benchmark.jobs import CellJobGenerator, Comparison, ComparisonPipeline
 from anomalib_scdae.benchmark.runners.local import LocalRunner
 from anomalib_scdae.benchmark.store import Store
 from anomalib_scdae.errors import UserError
 from tests.benchmark import fake_cell
+from tests.benchmark.cells import LATENCY, make_cell, run, runs
 
 
 @pytest.fixture(autouse=True)
 def _fake_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "run_step", fake_cell.run_step)
-
-
-def make_cell(category: str = "finish", **changes: Any) -> Cell:
-    given = {
-        "id": f"row--data--{category}--seed0",
-        "row": "row",
-        "experiment": None,
-        "dataset": "data",
-        "category": category,
-        "seed": 0,
-        "model": {"class_path": "SCDAE", "init_args": {}},
-        "data": {"class_path": "NoSuchData", "init_args": {"category": category}},
-        "trainer": {"max_steps": 10},
-        "image_size": 256,
-    }
-    return Cell(**{**given, **changes})
-
-
-def run(folder: Path, *cells: Cell, runner: Any = LocalRunner) -> dict[str, Any]:
-    comparison = Comparison(folder, {"schema": 1}, list(cells))
-    ComparisonPipeline(CellJobGenerator(comparison), runner).run()
-    results = json.loads((folder / "results.json").read_text())
-    return {cell["category"]: cell for cell in results["cells"]}
-
-
-def runs(folder: Path) -> list[str]:
-    return (folder / "runs.txt").read_text().split()
 
 
 @pytest.mark.parametrize("runner", [LocalRunner, SerialRunner])
@@ -105,9 +78,6 @@ def test_a_cell_that_is_only_called_otherwise_does_not_run_anew(tmp_path: Path) 
     found = run(tmp_path, make_cell(experiment="11", notes=["a remark"]))
     assert len(runs(tmp_path)) == 1
     assert (found["finish"]["experiment"], found["finish"]["notes"]) == ("11", ["a remark"])
-
-
-LATENCY = {"baseline": {"class_path": "SCDAE", "init_args": {}}}
 
 
 def test_latency_wanted_later_is_measured_without_a_training(tmp_path: Path) -> None:

@@ -2,5 +2,6 @@
 """What SCDAE is compared with, on equal terms."""
 
 from anomalib_scdae.benchmark.baselines.efficient_ad import EfficientAdAsShipped, EfficientAdMended
+from anomalib_scdae.benchmark.baselines.efficient_ad_context import EfficientAdWithContext
 
-__all__ = ["EfficientAdAsShipped", "EfficientAdMended"]
+__all__ = ["EfficientAdAsShipped", "EfficientAdMended", "EfficientAdWithContext"]

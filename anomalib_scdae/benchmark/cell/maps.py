@@ -1,60 +1,72 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each branch's own map during a test, at no cost: caught where the model merges them."""
+"""What each part of a model says of a test image, at no cost: caught where the model puts the parts together."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from anomalib.models import AnomalibModule, EfficientAd
 from torch import Tensor
 
-from anomalib_scdae.gallery.branch_maps import LOCAL, branch_names
+from anomalib_scdae.gallery.branch_maps import COMBINED, CONTEXT, LOCAL, branch_names
 from anomalib_scdae.model.lightning_model import SCDAE
 
-Maps = dict[str, Tensor]
+
+class Parts(NamedTuple):
+    """What the parts of a model say of a batch.
+
+    Attributes:
+        maps: Normalised maps by name, each ``(B, 1, H, W)``.
+        scores: Scores of an image that are not the maximum of the map of that name, ``(B,)``.
+    """
+
+    maps: dict[str, Tensor]
+    scores: dict[str, Tensor]
 
 
 @contextmanager
-def branch_maps(model: AnomalibModule) -> Iterator[Callable[[], Maps]]:
-    """Give a function that returns the last batch's normalised maps by branch, each ``(B, 1, H, W)``.
-
-    Empty for models that have one map only.
-    """
-    if isinstance(model, SCDAE):
-        yield from _of_scdae(model)
-    elif isinstance(model, EfficientAd):
-        yield from _of_efficient_ad(model)
-    else:
-        yield dict
-
-
-def _of_scdae(model: SCDAE) -> Iterator[Callable[[], Maps]]:
-    names = [LOCAL, *branch_names(model.hparams["branches"])]
-    merger, last = model.model.anomaly_map, {}
-
-    def keep(_module: Any, arguments: tuple[Any, ...]) -> None:
-        last["arguments"] = arguments
-
-    def maps() -> Maps:
-        return dict(zip(names, merger.separate(*last["arguments"]).split(1, dim=1), strict=True))
-
-    handle = merger.register_forward_pre_hook(keep)
-    try:
-        yield maps
-    finally:
-        handle.remove()
-
-
-def _of_efficient_ad(model: EfficientAd) -> Iterator[Callable[[], Maps]]:
+def parts_of(model: AnomalibModule) -> Iterator[Callable[[], Parts]]:
+    """Give a function that returns the last batch's parts; there are none for models that have one map only."""
     networks: Any = model.model
-    original, last = networks.compute_maps, {}
+    last: dict[str, Any] = {}
+    if isinstance(model, SCDAE):
+        with _watched(networks, "distances", last):
+            yield lambda: _of_scdae(model, last)
+    elif isinstance(model, EfficientAd):
+        with _watched(networks, "compute_maps", last):
+            yield lambda: _of_efficient_ad(model, last)
+    else:
+        yield lambda: Parts({}, {})
 
-    def compute_maps(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
-        last[LOCAL], last["autoencoder_1"] = original(*arguments, **options)
-        return last[LOCAL], last["autoencoder_1"]
 
-    networks.compute_maps = compute_maps
+@contextmanager
+def _watched(networks: Any, name: str, last: dict[str, Any]) -> Iterator[None]:
+    """Keep the arguments and the result of the last call of a method."""
+    original = getattr(networks, name)
+
+    def method(*arguments: Any, **options: Any) -> Any:
+        last["arguments"], last["result"] = arguments, original(*arguments, **options)
+        return last["result"]
+
+    setattr(networks, name, method)
     try:
-        yield lambda: dict(last)
+        yield
     finally:
-        del networks.compute_maps
+        delattr(networks, name)
+
+
+def _of_scdae(model: SCDAE, last: dict[str, Any]) -> Parts:
+    (images,), distances = last["arguments"], last["result"]
+    networks, names = model.model, [LOCAL, *branch_names(model.hparams["branches"])]
+    separate = networks.anomaly_map.separate(distances.maps, images.shape[-2:])
+    maps, scores = dict(zip(names, separate.split(1, dim=1), strict=True)), {}
+    context_map = networks.context_map(images)
+    if context_map is not None:
+        maps[CONTEXT], scores[CONTEXT] = context_map, distances.context
+        scores[COMBINED] = networks.anomaly_map(distances.maps, images.shape[-2:]).amax(dim=(1, 2, 3))
+    return Parts(maps, scores)
+
+
+def _of_efficient_ad(model: EfficientAd, last: dict[str, Any]) -> Parts:
+    local, autoencoder = last["result"]
+    return Parts({LOCAL: local, "autoencoder_1": autoencoder}, getattr(model, "scores_apart", dict)())

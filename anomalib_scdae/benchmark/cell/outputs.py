@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from anomalib_scdae.benchmark.cell.maps import Maps
+from anomalib_scdae.benchmark.cell.maps import Parts
 from anomalib_scdae.files import replacing
 from anomalib_scdae.gallery.branch_maps import COMBINED
 from anomalib_scdae.metrics.anomaly_types import GOOD, MEAN, anomaly_type, auroc_per_type, short_name, with_mean
@@ -28,13 +28,13 @@ class OutputCollector(Callback):
     """Keeps raw scores, each map's own score, and small copies of the maps.
 
     Attributes:
-        maps_of_batch: Gives the last batch's maps by branch, see :func:`branch_maps`.
+        parts_of_batch: Gives what the model's parts say of the last batch, see :func:`~.maps.parts_of`.
         predictions: One for each image tested.
-        map_scores: By map, the maximum of each image's.
+        map_scores: By part, each image's score: the maximum of its map, or the part's own.
     """
 
     def __init__(self) -> None:
-        self.maps_of_batch: Callable[[], Maps] = dict
+        self.parts_of_batch: Callable[[], Parts] = lambda: Parts({}, {})
         self.predictions: list[Prediction] = []
         self.map_scores: dict[str, list[float]] = {}
         self._maps: dict[str, dict[str, NDArray[np.float32]]] = {}
@@ -60,11 +60,13 @@ class OutputCollector(Callback):
         del trainer, pl_module, args, kwargs
         raw = self._raw.restore(batch if outputs is None else outputs)
         scores = raw.pred_score.detach().float().flatten().tolist()
-        maps = {**self.maps_of_batch(), COMBINED: raw.anomaly_map}
+        parts = self.parts_of_batch()
+        maps = {**parts.maps, COMBINED: raw.anomaly_map}
         maps = {name: _four_dimensional(anomaly_map) for name, anomaly_map in maps.items() if anomaly_map is not None}
-        for name, anomaly_map in maps.items():
-            own = scores if name == COMBINED else anomaly_map.amax(dim=(1, 2, 3)).tolist()
-            self.map_scores.setdefault(name, []).extend(own)
+        own = {name: anomaly_map.amax(dim=(1, 2, 3)) for name, anomaly_map in maps.items()}
+        own = {**own, COMBINED: raw.pred_score, **parts.scores}
+        for name, values in own.items():
+            self.map_scores.setdefault(name, []).extend(values.detach().float().flatten().tolist())
         small = {name: F.adaptive_avg_pool2d(anomaly_map, KEPT_SIDE)[:, 0] for name, anomaly_map in maps.items()}
         for index, path in enumerate(raw.image_path):
             self.predictions.append(Prediction(str(path), anomaly_type(path), scores[index], *_labels(raw, index)))

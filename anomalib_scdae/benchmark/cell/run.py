@@ -25,7 +25,7 @@ from anomalib_scdae.benchmark.cell.build import (
     load_weights,
     save_weights,
 )
-from anomalib_scdae.benchmark.cell.maps import branch_maps
+from anomalib_scdae.benchmark.cell.maps import parts_of
 from anomalib_scdae.benchmark.cell.outputs import OutputCollector
 from anomalib_scdae.benchmark.cell.recorder import OneSeed, TrainingRecorder
 from anomalib_scdae.benchmark.cell.write_gallery import write_gallery
@@ -164,7 +164,7 @@ def _test(
     engine = _engine(folder, [outputs], {**trainer, "precision": "32-true"})
     if getattr(model, "validate_final_weights", True) and hasattr(datamodule, "val_data"):
         engine.validate(model, datamodule=datamodule, verbose=False)
-    with branch_maps(model) as outputs.maps_of_batch:
+    with parts_of(model) as outputs.parts_of_batch:
         (figures,) = engine.test(model, datamodule=datamodule, verbose=False)
     return {name: float(value) for name, value in figures.items()}
 

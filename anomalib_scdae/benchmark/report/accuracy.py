@@ -112,14 +112,21 @@ def deviation_notes(results: Results, frame: pd.DataFrame) -> list[str]:
     return notes
 
 
+#: What the parts' scores are.
+PARTS_NOTE = (
+    "The score is the map's maximum, as for the combined map; that of the context is the distance of the image as a "
+    "whole, which the model adds to the combined map's."
+)
+
+
 def map_tables(results: Results) -> list[Table]:
     """Give image AUROC of each anomaly map alone, whatever the models call their maps."""
     names = list(dict.fromkeys(column.split(".")[1] for column in results.cells if column.startswith("maps.")))
     names.sort(key=lambda name: (name == "combined") - (name == "local"))
     paths = {(name, label): f"maps.{name}.{kind}" for name in names for kind, label in KINDS.items()}
-    caption = "Image AUROC in % of each anomaly map alone on {}, average over categories."
+    caption = "Image AUROC in % of each part alone on {}, average over categories."
     # No map is best: they are parts of a method, not rivals.
-    return _average_tables(results, paths, caption, ["The score is the map's maximum, as for the combined map."], ())
+    return _average_tables(results, paths, caption, [PARTS_NOTE], ())
 
 
 def spro_tables(results: Results) -> list[Table]:

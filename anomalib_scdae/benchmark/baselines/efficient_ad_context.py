@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EfficientAd with SCDAE's context score, so that what the autoencoders add can be told from what the score adds."""
+
+from typing import Any
+
+import torch
+from anomalib.data import Batch
+
+from anomalib_scdae.benchmark.baselines.efficient_ad import EfficientAdMended
+from anomalib_scdae.gallery.branch_maps import COMBINED, CONTEXT
+from anomalib_scdae.model.context_score import ContextScore, cell_means
+from anomalib_scdae.model.training.training_set import images_of
+
+
+class EfficientAdWithContext(EfficientAdMended):
+    """The mended EfficientAd, whose image score has the context score added as SCDAE's has.
+
+    Args:
+        context_weight: See :class:`~anomalib_scdae.model.torch_model.SCDAEModel`.
+        **arguments: Those of :class:`EfficientAdMended`.
+    """
+
+    def __init__(self, context_weight: float = 1.0, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.context_score = ContextScore(self.model.teacher_out_channels, context_weight)
+        self._last: dict[str, torch.Tensor] = {}
+
+    def on_train_start(self) -> None:
+        """Fit the context score to the training images, once the teacher's statistics are known."""
+        super().on_train_start()
+        self.fit_context(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
+
+    @torch.no_grad()
+    def fit_context(self, loader: Any) -> None:
+        """Fit the context score to the images of ``loader``."""
+        averages = [self._averages(self._prepared(images_of(batch).to(self.device))) for batch in loader]
+        self.context_score.fit(torch.cat(averages).cpu())
+
+    def on_validation_start(self) -> None:
+        """Compare distances with the maps' maxima on normal validation images, once the maps' quantiles are known."""
+        super().on_validation_start()
+        scores, distances = [], []
+        with torch.no_grad():
+            for batch in self.trainer.datamodule.val_dataloader():  # type: ignore[attr-defined]
+                images = self._prepared(images_of(batch).to(self.device))
+                normal = batch.gt_label.to(self.device) == 0
+                if normal.any():
+                    scores.append(self.model(images[normal]).pred_score.flatten())
+                    distances.append(self.context_score(self._averages(images[normal])))
+        if scores:
+            self.context_score.standardise(torch.cat(scores).cpu(), torch.cat(distances).cpu())
+
+    def validation_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Any:
+        """Add the context score to what EfficientAd says."""
+        return self._with_context(super().validation_step(batch, *args, **kwargs))
+
+    def test_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Any:
+        """Add the context score to what EfficientAd says."""
+        return self._with_context(super().test_step(batch, *args, **kwargs))
+
+    def predict_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Any:
+        """Add the context score to what EfficientAd says."""
+        return self._with_context(super().predict_step(batch, *args, **kwargs))
+
+    def scores_apart(self) -> dict[str, torch.Tensor]:
+        """Return the last batch's scores before they were added, by name."""
+        return self._last
+
+    @torch.no_grad()
+    def _with_context(self, batch: Any) -> Any:
+        distances = self.context_score(self._averages(images_of(batch)))
+        self._last = {COMBINED: batch.pred_score.flatten(), CONTEXT: distances}
+        return batch.update(pred_score=self.context_score.join(batch.pred_score, distances))
+
+    def _averages(self, images: torch.Tensor) -> torch.Tensor:
+        networks: Any = self.model
+        return cell_means((networks.teacher(images) - networks.mean_std["mean"]) / networks.mean_std["std"])
+
+    def _prepared(self, images: torch.Tensor) -> torch.Tensor:
+        if self.pre_processor is None or self.pre_processor.transform is None:
+            return images
+        return self.pre_processor.transform(images)

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cells for the tests, and how they are run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from anomalib_scdae.benchmark.cells import Cell
+from anomalib_scdae.benchmark.jobs import CellJobGenerator, Comparison, ComparisonPipeline
+from anomalib_scdae.benchmark.runners.local import LocalRunner
+
+#: Grids in ``configs/``.
+CONFIGS = ("benchmark", "benchmark_short", "benchmark_smoke", "ablation")
+LATENCY = {"baseline": {"class_path": "SCDAE", "init_args": {}}}
+
+
+def make_cell(category: str = "finish", **changes: Any) -> Cell:
+    given = {
+        "id": f"row--data--{category}--seed0",
+        "row": "row",
+        "experiment": None,
+        "dataset": "data",
+        "category": category,
+        "seed": 0,
+        "model": {"class_path": "SCDAE", "init_args": {}},
+        "data": {"class_path": "NoSuchData", "init_args": {"category": category}},
+        "trainer": {"max_steps": 10},
+        "image_size": 256,
+    }
+    return Cell(**{**given, **changes})
+
+
+def run(folder: Path, *cells: Cell, runner: Any = LocalRunner) -> dict[str, Any]:
+    comparison = Comparison(folder, {"schema": 1}, list(cells))
+    ComparisonPipeline(CellJobGenerator(comparison), runner).run()
+    results = json.loads((folder / "results.json").read_text())
+    return {cell["category"]: cell for cell in results["cells"]}
+
+
+def runs(folder: Path) -> list[str]:
+    return (folder / "runs.txt").read_text().split()
