@@ -77,6 +77,5 @@ class EfficientAdWithContext(EfficientAdMended):
         return cell_means((networks.teacher(images) - networks.mean_std["mean"]) / networks.mean_std["std"])
 
     def _prepared(self, images: torch.Tensor) -> torch.Tensor:
-        if self.pre_processor is None or self.pre_processor.transform is None:
-            return images
-        return self.pre_processor.transform(images)
+        transform: Any = getattr(self.pre_processor, "transform", None)
+        return images if transform is None else transform(images)
