@@ -4,7 +4,8 @@
 Anomalib has no plugin entry point: it finds a model by bare name only among the classes that are already imported.
 So ``anomalib_scdae_hook.pth``, which the installation puts into site-packages, imports this module when the interpreter
 starts. It then does next to nothing: it places one import finder that waits for Anomalib's registries to be
-imported, and adds our classes to each of them right after. A program that never imports Anomalib never gets further.
+imported, and adds our classes to each of them right after; and for the module of the ``anomalib`` command, whose
+``main`` then tells our own errors in one sentence. A program that never imports Anomalib never gets further.
 Nothing that fails in here reaches the program that imports Anomalib: it is logged, and SCDAE is then not known by name.
 
 Setting the environment variable ``ANOMALIB_SCDAE_NO_HOOK`` to anything but nothing switches the ``.pth`` file off.
@@ -28,6 +29,9 @@ REGISTRIES = {
     "anomalib.data": {"SyntheticLOCO": "anomalib_scdae.data.synthetic_loco"},
 }
 
+#: The module of the ``anomalib`` command.
+COMMAND = "anomalib.cli.cli"
+
 
 def register(registry: "ModuleType") -> None:
     """Put our classes into ``registry``, a module of Anomalib that is completely imported.
@@ -50,16 +54,25 @@ def register(registry: "ModuleType") -> None:
             setattr(registry, name, getattr(module, name))
 
 
-def _register_safely(registry: "ModuleType") -> None:
-    """Register; on any failure log a warning instead of breaking the import that we ride on."""
+def tell_user_errors(command: "ModuleType") -> None:
+    """Make ``command``, the module of the ``anomalib`` command, tell our own errors in one sentence."""
+    from anomalib_scdae import command_line
+
+    command_line.tell_user_errors(command)
+
+
+def _serve_safely(module: "ModuleType") -> None:
+    """Serve a module of Anomalib; on any failure log a warning instead of breaking the import that we ride on."""
+    is_command = module.__name__ == COMMAND
     try:
-        register(registry)
+        tell_user_errors(module) if is_command else register(module)
     except Exception as error:  # noqa: BLE001 - whatever goes wrong in here is not the importing program's business
         import logging  # rather than `warnings`, which would raise under `python -W error`
 
         logging.getLogger(__name__).warning(
-            "anomalib-scdae could not add its classes to %s (%s: %s). Set ANOMALIB_SCDAE_NO_HOOK=1 to switch this off.",
-            registry.__name__,
+            "anomalib-scdae could not add its %s to %s (%s: %s). Set ANOMALIB_SCDAE_NO_HOOK=1 to switch this off.",
+            "error messages" if is_command else "classes",
+            module.__name__,
             type(error).__name__,
             error,
         )
@@ -74,9 +87,10 @@ class _RegistrationFinder:
     ) -> "ModuleSpec | None":
         """Return the spec that the finders behind this one give, with our step behind the module's execution.
 
-        None for every module but Anomalib's registries and ours that hold the classes.
+        None for every module but Anomalib's registries and command, and ours that hold the classes.
         """
-        if name not in REGISTRIES and not any(name in classes.values() for classes in REGISTRIES.values()):
+        homes = {home for classes in REGISTRIES.values() for home in classes.values()}
+        if name not in {COMMAND, *REGISTRIES, *homes}:
             return None
         finders = iter(tuple(sys.meta_path))
         for finder in finders:
@@ -91,15 +105,15 @@ class _RegistrationFinder:
 
 
 def _run_after_execution(loader: "Any") -> None:
-    """Make ``loader``, an instance for one module of a registry or ours, register our classes after executing it."""
+    """Make ``loader``, an instance for one module of a registry or ours, do our step after executing it."""
     if isinstance(loader, type) or not hasattr(loader, "exec_module"):
         return  # a loader that serves other modules too, or none that executes
     execute = loader.exec_module
 
     def exec_module(module: "ModuleType") -> None:
         execute(module)
-        if module.__name__ in REGISTRIES:
-            _register_safely(module)
+        if module.__name__ in REGISTRIES or module.__name__ == COMMAND:
+            _serve_safely(module)
         else:
             install()
 
@@ -114,7 +128,10 @@ def install() -> None:
         registry = sys.modules.get(name)
         # A registry that is still being imported has our step ahead of it.
         if registry is not None and not _is_initializing(registry) and not all(hasattr(registry, c) for c in classes):
-            _register_safely(registry)
+            _serve_safely(registry)
+    command = sys.modules.get(COMMAND)
+    if command is not None and not _is_initializing(command):
+        _serve_safely(command)
 
 
 def _one_of_ours_is_initializing() -> bool:
