@@ -28,6 +28,7 @@ from anomalib_scdae.model.deploy.pre_processing import ExactPreProcessor, exact
 from anomalib_scdae.model.image_size import check_image_size, height_and_width
 from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.calibration import Calibration
+from anomalib_scdae.model.training.checkpoint_file import check_checkpoint_file, check_what_is_read
 from anomalib_scdae.model.training.checks import check_training
 from anomalib_scdae.model.training.exact_resume import ExactResume
 from anomalib_scdae.model.training.image_cache import ImageCache
@@ -184,6 +185,7 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
 
     def setup(self, stage: str) -> None:
         """Refuse what could not end well, before anything is loaded."""
+        check_what_is_read(self.trainer, SCDAE)
         if stage == TrainerFn.FITTING:
             check_training(self.trainer)
         if self.trainer.datamodule is not None and not hasattr(self.trainer.datamodule, "val_data"):
@@ -238,6 +240,16 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         return self.pre_processor.transform(images)
 
     # -- checkpoints ------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> "SCDAE":
+        """Load a model from a checkpoint as Anomalib does.
+
+        Raises:
+            UserError: If the file is missing, damaged or not one of SCDAE's.
+        """
+        check_checkpoint_file(checkpoint_path)
+        return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make sure that the statistics belong to the weights, and note what the inputs turned out to be."""
