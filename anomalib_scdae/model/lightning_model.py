@@ -29,7 +29,7 @@ from anomalib_scdae.model.image_size import check_image_size, height_and_width
 from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.calibration import Calibration
 from anomalib_scdae.model.training.checkpoint_file import check_checkpoint_file, check_what_is_read
-from anomalib_scdae.model.training.checks import check_training
+from anomalib_scdae.model.training.checks import check_trained, check_training, warn_untrained
 from anomalib_scdae.model.training.exact_resume import ExactResume
 from anomalib_scdae.model.training.image_cache import ImageCache
 from anomalib_scdae.model.training.inputs import TrainingInputs
@@ -233,11 +233,34 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         del batch_idx
         return self.calibration.add(batch, self.model.distances(images_of(batch)))
 
+    def on_validation_start(self) -> None:
+        """Refuse weights that nothing was trained with, which a validation of its own would calibrate."""
+        if self.trainer.state.fn == TrainerFn.VALIDATING:
+            check_trained(self.model)
+
+    def on_test_start(self) -> None:
+        """Refuse figures that would mean nothing."""
+        check_trained(self.model)
+
+    def on_predict_start(self) -> None:
+        """Refuse scores that would mean nothing."""
+        check_trained(self.model)
+
     def transformed(self, images: torch.Tensor) -> torch.Tensor:
         """Apply the pre-processor's transform, if there is one, as Anomalib does before each step."""
         if self.pre_processor is None or self.pre_processor.transform is None:
             return images
         return self.pre_processor.transform(images)
+
+    def to_torch(self, *args: Any, **kwargs: Any) -> Path:
+        """Export the module whole, as Anomalib does; with a warning if it was never trained."""
+        warn_untrained(self.model)
+        return super().to_torch(*args, **kwargs)
+
+    def to_onnx(self, *args: Any, **kwargs: Any) -> Path:
+        """Export to ONNX, also on the way to OpenVINO; with a warning if the model was never trained."""
+        warn_untrained(self.model)
+        return super().to_onnx(*args, **kwargs)
 
     # -- checkpoints ------------------------------------------------------------------------------------------------
 

@@ -1,15 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mistakes in a training's set-up, told before any long work."""
+"""Mistakes in the set-up of a training or of what follows it, told before any long work."""
 
 from anomalib.data.transforms.utils import extract_transforms_by_type
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from torchvision.transforms.v2 import Normalize
 
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.model.anomaly_map import NORMALISED_UPPER
+from anomalib_scdae.model.torch_model import SCDAEModel
 
 
 def check_training(trainer: Trainer) -> None:
     """Raise a :class:`UserError` if a training could not end well."""
+    limits = ("max_steps", "max_epochs", "limit_train_batches")
+    for name in limits:
+        if getattr(trainer, name) == 0:
+            msg = f"Nothing would be trained with {name} 0: give --trainer.{name} another value."
+            raise UserError(msg)
     pre_processor = getattr(trainer.lightning_module, "pre_processor", None)
     if pre_processor is not None and extract_transforms_by_type(pre_processor.transform, Normalize):
         msg = "The pre-processor holds a Normalize, but SCDAE's networks normalise by themselves: remove it."
@@ -26,3 +34,28 @@ def check_training(trainer: Trainer) -> None:
             "compute the statistics of the whole set: pass datamodule=..., or use one device."
         )
         raise UserError(msg)
+
+
+def is_trained(networks: SCDAEModel) -> bool:
+    """Return whether the quantiles of ``networks`` are known, which every training ends with."""
+    merger = networks.anomaly_map
+    return bool((merger.lower != 0).any() or (merger.upper != NORMALISED_UPPER).any())
+
+
+def check_trained(networks: SCDAEModel) -> None:
+    """Raise a :class:`UserError` if ``networks`` have never been trained."""
+    if not is_trained(networks):
+        msg = (
+            "This SCDAE was never trained, so its scores would mean nothing: pass the checkpoint of a training "
+            "(--ckpt_path), or train it first."
+        )
+        raise UserError(msg)
+
+
+def warn_untrained(networks: SCDAEModel) -> None:
+    """Warn if ``networks`` that are about to be exported have never been trained."""
+    if not is_trained(networks):
+        rank_zero_warn(
+            "EXPORTING AN UNTRAINED MODEL: this SCDAE was never trained, so the exported model's scores will mean "
+            "nothing; pass the checkpoint of a training (--ckpt_path), or train it first."
+        )
