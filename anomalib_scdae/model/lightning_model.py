@@ -31,6 +31,7 @@ from anomalib_scdae.model.training.calibration import Calibration
 from anomalib_scdae.model.training.checkpoint_file import check_checkpoint_file, check_what_is_read
 from anomalib_scdae.model.training.checks import check_trained, check_training, warn_untrained
 from anomalib_scdae.model.training.exact_resume import ExactResume
+from anomalib_scdae.model.training.finite_loss import FiniteLoss
 from anomalib_scdae.model.training.image_cache import ImageCache
 from anomalib_scdae.model.training.inputs import TrainingInputs
 from anomalib_scdae.model.training.optimizer_state import lay_out_like_parameters
@@ -115,6 +116,7 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         self.hparams.update(self.model.options)
         self.inputs = TrainingInputs(str(teacher), str(penalty_images))
         self.calibration, self.resume, self.image_cache = Calibration(), ExactResume(), ImageCache(cache_gib)
+        self.finite_loss = FiniteLoss()
         self._teacher_cache: TeacherCache | None = None
         self._trained_from: Path | None = None
 
@@ -148,7 +150,7 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         """Add our callbacks; calibration must come before the post-processor and the evaluator."""
         components = super().configure_callbacks()
         components = [components] if isinstance(components, Callback) else components
-        return [self.image_cache, self.calibration, self.resume, StepTimeNotice(), *components]
+        return [self.image_cache, self.finite_loss, self.calibration, self.resume, StepTimeNotice(), *components]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam, with a tenth of the learning rate after 95 % of the steps (section 2.1 and EfficientAD)."""
@@ -278,6 +280,7 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         """Make sure that the statistics belong to the weights, and note what the inputs turned out to be."""
         super().on_save_checkpoint(checkpoint)
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            self.finite_loss.check(self.trainer, self)
             self.calibration.ensure(self.trainer, self)
             # The state was collected before this hook; only buffers can have changed since.
             saved = checkpoint["state_dict"]

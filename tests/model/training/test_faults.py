@@ -4,15 +4,19 @@
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from anomalib.callbacks import ModelCheckpoint
 from anomalib.data import MVTecLOCO
 from anomalib.deploy import ExportType
 from anomalib.engine import Engine
+from lightning.pytorch import Callback, Trainer
 
 from anomalib_scdae import SCDAE
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.model.training.finite_loss import STEPS_BETWEEN_LOOKS, FiniteLoss
 
 
 def _loco(root: Path) -> MVTecLOCO:
@@ -64,3 +68,49 @@ def test_a_training_of_nothing_is_refused(limit: str, loco_root: Path, model_arg
     engine = _engine(tmp_path, **{limit: 0})
     sentence = _sentence(lambda: engine.fit(SCDAE(**model_arguments), datamodule=_loco(loco_root)))
     assert f"--trainer.{limit}" in sentence
+
+
+class _Break(Callback):
+    """Makes a weight infinite before a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: SCDAE, *_: object) -> None:
+        if trainer.global_step + 1 == self.step:
+            next(pl_module.model.student.parameters()).data.fill_(torch.inf)
+
+
+class TestLossThatIsNotFinite:
+    """A training that has left the numbers."""
+
+    def test_it_stops_at_the_step_and_keeps_earlier_checkpoints(
+        self, loco_root: Path, model_arguments: dict, tmp_path: Path
+    ) -> None:
+        saving = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+        engine = _engine(tmp_path, max_steps=5, callbacks=[_Break(3), saving])
+        sentence = _sentence(lambda: engine.fit(SCDAE(**model_arguments, lr=0.002), datamodule=_loco(loco_root)))
+        assert "The loss of step 3 is" in sentence
+        assert "--model.lr, now 0.002)" in sentence
+        assert "float32" not in sentence
+        assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == ["step=1.ckpt", "step=2.ckpt"]
+        for path in tmp_path.glob("*.ckpt"):
+            assert SCDAE.load_from_checkpoint(path).model.anomaly_map.upper.isfinite().all()
+
+    def test_half_precision_is_named(self, loco_root: Path, model_arguments: dict, tmp_path: Path) -> None:
+        engine = _engine(tmp_path, max_steps=1, precision="bf16-mixed", callbacks=[_Break(1)])
+        sentence = _sentence(lambda: engine.fit(SCDAE(**model_arguments), datamodule=_loco(loco_root)))
+        assert "in float32 instead of bf16-mixed" in sentence
+
+    def test_a_gpu_is_not_waited_for(self) -> None:
+        """Its notes are kept on the device, read once in fifty steps, and before anything is saved."""
+        watch, module = FiniteLoss(), SimpleNamespace(device=torch.device("meta"), lr=1.0)
+        trainer = SimpleNamespace(global_step=0, precision="16-mixed")
+        watch.on_train_start(trainer, module)
+        for trainer.global_step in range(STEPS_BETWEEN_LOOKS - 1):  # a tensor without values cannot be read
+            watch.on_before_backward(trainer, module, torch.empty((), device="meta"))
+        trainer.global_step += 1
+        with pytest.raises(RuntimeError, match="meta"):
+            watch.on_before_backward(trainer, module, torch.empty((), device="meta"))
+        with pytest.raises(RuntimeError, match="meta"):
+            watch.check(trainer, module)
