@@ -9,6 +9,7 @@ from lightning.pytorch import Trainer
 from anomalib_scdae.model.context_score import cell_means
 from anomalib_scdae.model.image_size import check_image_size
 from anomalib_scdae.model.torch_model import SCDAEModel
+from anomalib_scdae.model.training.blank_images import BlankImages
 from anomalib_scdae.model.training.training_set import images_of, training_batches
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
@@ -29,18 +30,25 @@ def fit_statistics(model: SCDAEModel, trainer: Trainer, transform: Transform) ->
         model: Its teacher is loaded.
         trainer: Reads the training set.
         transform: What is done to the images before the networks see them.
+
+    Raises:
+        UserError: If the images are white, black or of one colour to the networks.
     """
     device = model.teacher_mean.device
     averages: list[torch.Tensor] = []
+    blank = BlankImages()
 
     def features() -> Iterator[torch.Tensor]:
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
             for batch in training_batches(trainer):
-                described = model.teacher(transform(images_of(batch).to(device)).float())
+                images = transform(images_of(batch).to(device)).float()
+                blank.add(batch, images)
+                described = model.teacher(images)
                 averages.append(cell_means(described).cpu())
                 yield described
 
     mean, std = channel_mean_std(features())
+    blank.check()
     model.teacher_mean.copy_(mean)
     model.teacher_std.copy_(std)
     if model.context_score is not None:

@@ -6,16 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from anomalib.callbacks import ModelCheckpoint
-from anomalib.data import MVTecLOCO
+from anomalib.data import Folder, MVTecLOCO
 from anomalib.deploy import ExportType
 from anomalib.engine import Engine
+from hypothesis import given
+from hypothesis import strategies as st
 from lightning.pytorch import Callback, Trainer
+from PIL import Image
 
 from anomalib_scdae import SCDAE
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.model.training.blank_images import BlankImages
 from anomalib_scdae.model.training.finite_loss import STEPS_BETWEEN_LOOKS, FiniteLoss
 
 
@@ -114,3 +119,60 @@ class TestLossThatIsNotFinite:
             watch.on_before_backward(trainer, module, torch.empty((), device="meta"))
         with pytest.raises(RuntimeError, match="meta"):
             watch.check(trainer, module)
+
+
+def _twelve_bits(path: Path, seed: int) -> None:
+    values = np.random.default_rng(seed).integers(300, 4096, (280, 300), dtype=np.uint16)
+    Image.fromarray(values).save(path.with_suffix(".png"))
+
+
+def _floats(path: Path, seed: int) -> None:
+    values = np.random.default_rng(seed).random((280, 300), dtype=np.float32)
+    Image.fromarray(values * 0.99).save(path.with_suffix(".tiff"))
+
+
+def _of_one_colour(path: Path, seed: int) -> None:
+    Image.new("RGB", (300, 280), (40 + seed, 90, 120)).save(path.with_suffix(".png"))
+
+
+class TestImagesWithNothingInThem:
+    """What the networks see is white, black or of one colour."""
+
+    @pytest.mark.parametrize(
+        ("draw", "what", "mode"),
+        [
+            (_twelve_bits, "white (1.0)", "I;16"),
+            (_floats, "black (0.0)", "F"),
+            (_of_one_colour, "of one colour", "RGB"),
+        ],
+    )
+    def test_training_is_refused_with_a_file_and_its_mode(
+        self, draw: Callable[[Path, int], None], what: str, mode: str, model_arguments: dict, tmp_path: Path
+    ) -> None:
+        (tmp_path / "good").mkdir()
+        for seed in range(3):
+            draw(tmp_path / "good" / str(seed), seed)
+        data = Folder(
+            name="mine", root=tmp_path, normal_dir="good", val_split_mode="none", test_split_mode="none",
+            train_batch_size=2, num_workers=0,
+        )  # fmt: skip
+        model = SCDAE(**model_arguments)
+        sentence = _sentence(lambda: _engine(tmp_path, max_steps=1).fit(model, datamodule=data))
+        assert f"{what} to the networks" in sentence
+        assert str(tmp_path / "good") in sentence
+        assert f"whose mode is {mode} " in sentence
+        assert sentence.endswith("scaled to the range of their values.")
+        assert not model.model.teacher_mean.any()
+
+    @given(st.integers(0, 2**31), st.sampled_from([0.0, 1.0]), st.floats(0.9, 1))
+    def test_a_part_that_is_blank_is_no_fault(self, seed: int, value: float, share: float) -> None:
+        images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(seed)) * 0.8 + 0.1
+        rows = round(share * 64)
+        images[:, :, :rows] = value
+        watch = BlankImages()
+        watch.add(SimpleNamespace(), images)
+        if rows == 64:
+            with pytest.raises(UserError):
+                watch.check()
+        else:
+            watch.check()
