@@ -281,10 +281,7 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         super().on_save_checkpoint(checkpoint)
         if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
             self.finite_loss.check(self.trainer, self)
-            self.calibration.ensure(self.trainer, self)
-            # The state was collected before this hook; only buffers can have changed since.
-            saved = checkpoint["state_dict"]
-            saved.update({name: value for name, value in self.state_dict().items() if name in saved})
+            self.calibration.complete(self.trainer, self, checkpoint["state_dict"])
         checkpoint["scdae_inputs"] = dict(self.inputs.resolved)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -8,7 +8,8 @@ needs.
 """
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +29,48 @@ MAX_STAND_INS = 100
 
 #: An SCDAE; its type stands above this module.
 SCDAEModule = Any
+
+
+#: The exact sum of each parameter's bits, which is the same on every device.
+Fingerprint = tuple[int, ...]
+
+
+def fingerprint(state: Mapping[str, torch.Tensor], pl_module: LightningModule) -> Fingerprint:
+    """Return what tells the weights in ``state``, a state dict of ``pl_module``, from those after another step."""
+    return _sums_of_bits(state[name] for name, _ in pl_module.named_parameters() if name in state)
+
+
+def _sums_of_bits(values: Iterable[torch.Tensor]) -> Fingerprint:
+    bits = [value.detach().float().contiguous().view(torch.int32) for value in values]
+    return tuple(torch.stack([value.sum(dtype=torch.int64) for value in bits]).tolist())
+
+
+def _ready_to_predict(pl_module: SCDAEModule) -> Fingerprint:
+    """Return the fingerprint of the present weights, and forget what was made for prediction from others.
+
+    A callback that swaps weights writes to their ``data``, which the networks cannot see.
+    """
+    pl_module.model._folded = None
+    return fingerprint(pl_module.state_dict(), pl_module)
+
+
+@contextmanager
+def _weights_of(pl_module: LightningModule, state: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    """Give ``pl_module`` the weights in ``state`` for a while, unless it has them."""
+    if fingerprint(state, pl_module) == fingerprint(pl_module.state_dict(), pl_module):
+        yield
+        return
+    parameters = {name: value for name, value in pl_module.named_parameters() if name in state}
+    kept = {name: value.detach().clone() for name, value in parameters.items()}
+    try:
+        with torch.no_grad():
+            for name, value in parameters.items():
+                value.copy_(state[name])
+        yield
+    finally:
+        with torch.no_grad():
+            for name, value in parameters.items():
+                value.copy_(kept[name])
 
 
 class ValidationRecord(NamedTuple):
@@ -64,18 +107,24 @@ class Calibration(Callback):
     """Derives the model's and the post-processor's statistics at the end of every validation.
 
     It must stand before the post-processor and the evaluator among the callbacks, so that both end the validation with
-    what it feeds them. Statistics always belong to the weights that are saved: where a checkpoint is written, or
-    training ends, after the last validation, one more pass is made.
+    what it feeds them. Statistics always belong to the weights that are saved, also where those are an average that
+    a callback keeps: where a checkpoint is written, or training ends, with others than were validated last, one more
+    pass is made.
+
+    Attributes:
+        weights: The :func:`fingerprint` of the weights that the statistics belong to, if any.
     """
 
     def __init__(self) -> None:
         self._records: list[ValidationRecord] = []
-        self.step: int | None = None
+        self._validated: Fingerprint | None = None
+        self.weights: Fingerprint | None = None
+        self._statistics: Fingerprint | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Trust no statistics of an earlier run, which counted its steps from zero too."""
+        """Trust no statistics of an earlier run, which may have had other validation images."""
         del trainer, pl_module
-        self.step = None
+        self.weights = None
 
     def add(self, batch: Batch, distances: Distances) -> Any:
         """Keep a validation batch's distances until the pass is over.
@@ -94,13 +143,24 @@ class Calibration(Callback):
         del trainer, pl_module
         self._records = []
 
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: SCDAEModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Note which weights are validated: those of training may be others before and after the pass."""
+        del trainer, batch
+        if batch_idx == dataloader_idx == 0:
+            self._validated = _ready_to_predict(pl_module)
+
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Calibrate with the maps of the pass that ends."""
         if trainer.sanity_checking:
             return
-        # With several processes each has seen a part only; every one of them then reads the whole set by itself.
-        records = self._records if trainer.world_size == 1 else self._validation_records(trainer, pl_module)
-        self._calibrate(trainer, pl_module, records)
+        if trainer.world_size == 1:
+            records, weights = self._records, self._validated
+        else:  # each has seen a part only; every one of them then reads the whole set by itself
+            weights = _ready_to_predict(pl_module)
+            records = self._validation_records(trainer, pl_module)
+        self._calibrate(trainer, pl_module, records, weights)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Calibrate the final weights, if no validation and no checkpoint has done so."""
@@ -108,21 +168,36 @@ class Calibration(Callback):
 
     def ensure(self, trainer: Trainer, pl_module: SCDAEModule) -> None:
         """Calibrate by a pass of our own, unless the statistics belong to the present weights already."""
-        if self.step == trainer.global_step:
+        weights = _ready_to_predict(pl_module)
+        # A callback that brings other weights may bring old statistics along.
+        if self.weights == weights and self._statistics == _sums_of_bits(pl_module.model.buffers()):
             return
         rank_zero_info(f"Calibrating maps and thresholds for the weights of step {trainer.global_step}.")
-        self._calibrate(trainer, pl_module, self._validation_records(trainer, pl_module))
+        self._calibrate(trainer, pl_module, self._validation_records(trainer, pl_module), weights)
         if pl_module.post_processor is not None:
             pl_module.post_processor.on_validation_epoch_end(trainer, pl_module)
 
-    def _calibrate(self, trainer: Trainer, pl_module: SCDAEModule, records: list[ValidationRecord]) -> None:
+    def complete(self, trainer: Trainer, pl_module: SCDAEModule, state: dict[str, Any]) -> None:
+        """Put the statistics of its weights into ``state``, a state dict of ``pl_module`` that is about to be saved.
+
+        Its weights may be an average of those of ``pl_module``, which has them back when this returns.
+        """
+        with _weights_of(pl_module, state):
+            self.ensure(trainer, pl_module)
+        parameters = {name for name, _ in pl_module.named_parameters()}
+        present = pl_module.state_dict()
+        state.update({name: present[name] for name in state if name in present and name not in parameters})
+
+    def _calibrate(
+        self, trainer: Trainer, pl_module: SCDAEModule, records: list[ValidationRecord], weights: Fingerprint | None
+    ) -> None:
         seen = not any(len(record.normal()[0].maps) for record in records)
         if seen:
             records = [*records, *self._stand_ins(trainer, pl_module)]
         pl_module.model.calibrate([record.normal() for record in records], seen)
         self._feed(trainer, pl_module, records)
         self._records = []
-        self.step = trainer.global_step
+        self.weights, self._statistics = weights, _sums_of_bits(pl_module.model.buffers())
 
     @staticmethod
     def _feed(trainer: Trainer, pl_module: SCDAEModule, records: list[ValidationRecord]) -> None:
