@@ -24,6 +24,8 @@ CELLS = 2
 MIN_IMAGES = 5
 #: Parts that the training images are divided into, to learn how large the distance of an unseen image is.
 FOLDS = 5
+#: What a usual image's mean contribution counts in pictures. A single place of it contributes up to ten times as much.
+PICTURE_UNIT = 0.01
 
 
 class ContextScore(nn.Module):
@@ -112,8 +114,8 @@ class ContextScore(nn.Module):
         return found - at_every_position(expected)
 
     def picture(self, features: torch.Tensor) -> torch.Tensor:
-        """Return :meth:`contributions` in the units of the other maps: 0 where a usual normal image is on average."""
-        return 0.1 * (self.contributions(features) / self.centre.square().clamp(min=1e-6) - 1)
+        """Return :meth:`contributions` in units like the other maps': 0 for a usual image's mean, 0.1 about its peak."""
+        return PICTURE_UNIT * (self.contributions(features) / self.centre.square().clamp(min=1e-6) - 1)
 
     def join(self, score: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:
         """Add the distance ``(B,)`` to the paper's score, of any shape that holds ``B`` numbers."""
