@@ -105,14 +105,15 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         check_image_size(size)
         for name, value in {"lr": lr, "weight_decay": weight_decay, "cache_gib": cache_gib}.items():
             check_not_negative(name, value)
-        super().__init__(
-            pre_processor=self.configure_pre_processor(size) if pre_processor is True else exact(pre_processor),
-            post_processor=post_processor,
-            evaluator=evaluator,
-            visualizer=visualizer,
-        )
+        with torch.inference_mode(mode=False):  # tensors that are made there can never be trained
+            super().__init__(
+                pre_processor=self.configure_pre_processor(size) if pre_processor is True else exact(pre_processor),
+                post_processor=post_processor,
+                evaluator=evaluator,
+                visualizer=visualizer,
+            )
+            self.model = SCDAEModel(**networks).to(memory_format=torch.channels_last)
         self.lr, self.weight_decay, self.compile_losses = lr, weight_decay, compile
-        self.model = SCDAEModel(**networks).to(memory_format=torch.channels_last)
         self.hparams.update(self.model.options)
         self.inputs = TrainingInputs(str(teacher), str(penalty_images))
         self.calibration, self.resume, self.image_cache = Calibration(), ExactResume(), ImageCache(cache_gib)
@@ -222,7 +223,8 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         terms = self.model(images, penalty_images.to(self.device, non_blocking=True), teacher)
         loss = torch.stack(list(terms.values())).sum()
         self.log_dict({f"train_{name}": term.detach() for name, term in terms.items()}, batch_size=count)
-        self.log("train_loss", loss.detach(), prog_bar=True, batch_size=count)
+        # Under EfficientAd's names, which people monitor: train_loss_step, and the epoch's mean as train_loss_epoch.
+        self.log("train_loss", loss.detach(), on_step=True, on_epoch=True, prog_bar=True, batch_size=count)
         return loss
 
     def on_train_end(self) -> None:
@@ -274,7 +276,8 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
             UserError: If the file is missing, damaged or not one of SCDAE's.
         """
         check_checkpoint_file(checkpoint_path)
-        return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+        with torch.inference_mode(mode=False):
+            return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make sure that the statistics belong to the weights, and note what the inputs turned out to be."""

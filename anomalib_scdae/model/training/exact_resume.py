@@ -29,7 +29,7 @@ class ExactResume(Callback):
 
     @property
     def seed(self) -> int:
-        """The run's seed, drawn from torch's global generator when training starts; kept when it is resumed."""
+        """The run's seed, drawn from torch's global generator when training starts if no checkpoint has brought it."""
         return self._seed or 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -44,12 +44,15 @@ class ExactResume(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a run, or take up an epoch where its checkpoint left it."""
         del pl_module
-        if self._seed is None:
+        # A test reads checkpoints too, and an earlier training has had its own seed.
+        saved, self._saved = self._saved, None
+        if not trainer.ckpt_path or (saved is not None and saved["seed"] is None):
+            saved = None
+        if saved is None:
             self._seed = int(torch.randint(2**31, (1,)))
         # A validation draws a seed for its workers; drawn here, training would depend on whether it took place.
         for loader in CombinedLoader(trainer.val_dataloaders).flattened if trainer.val_dataloaders else []:
             loader.generator = torch.Generator()
-        saved, self._saved = self._saved, None
         if saved is None:
             return
         progress = trainer.fit_loop.epoch_loop.batch_progress

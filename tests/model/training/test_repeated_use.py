@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One object that is trained twice, and models made where gradients are off."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from anomalib.data import MVTecLOCO
+from anomalib.engine import Engine
+from lightning.pytorch import Callback, Trainer
+
+from anomalib_scdae import SCDAE
+
+
+class _Seed(Callback):
+    """Notes the run's seed and the order of the images, and ends the training before the first step."""
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: SCDAE, batch: object, batch_idx: int) -> int:
+        self.seed, self.first = pl_module.resume.seed, batch.image_path
+        trainer.should_stop = True
+        return -1
+
+
+def _seed_of_a_fit(model: SCDAE, root: Path, folder: Path, checkpoint: Path | None = None) -> int:
+    watch, data = _Seed(), MVTecLOCO(root=root, category="part", train_batch_size=1, num_workers=0)
+    options = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False}
+    engine = Engine(max_steps=2, default_root_dir=folder, callbacks=[watch], limit_val_batches=0, **options)
+    engine.fit(model, datamodule=data, ckpt_path=checkpoint)
+    engine.trainer.save_checkpoint(folder / f"{watch.seed}.ckpt")
+    return watch.seed
+
+
+@pytest.mark.slow
+def test_a_second_training_has_its_own_order_unless_a_checkpoint_brings_one(
+    loco_root: Path, model_arguments: dict, tmp_path: Path
+) -> None:
+    model = SCDAE(**model_arguments)
+    torch.manual_seed(1)
+    first = _seed_of_a_fit(model, loco_root, tmp_path)
+    second = _seed_of_a_fit(model, loco_root, tmp_path)
+    assert first != second
+    assert _seed_of_a_fit(model, loco_root, tmp_path, tmp_path / f"{first}.ckpt") == first
+    assert _seed_of_a_fit(model, loco_root, tmp_path) not in {first, second}
+
+
+@pytest.mark.parametrize("built", ["constructed", "loaded"])
+def test_a_model_made_in_inference_mode_predicts_and_trains(built: str, tmp_path: Path) -> None:
+    images = torch.rand(1, 3, 256, 256)
+    if built == "loaded":
+        trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path)
+        trainer.strategy.connect(SCDAE(teacher_out_channels=4))
+        trainer.save_checkpoint(tmp_path / "saved.ckpt")
+    with torch.inference_mode():
+        loaded = built == "loaded"
+        model = SCDAE.load_from_checkpoint(tmp_path / "saved.ckpt") if loaded else SCDAE(teacher_out_channels=4)
+        inside = model.eval()(images).anomaly_map
+    with torch.no_grad():
+        torch.testing.assert_close(model(images).anomaly_map, inside.clone())
+    assert not any(value.is_inference() for value in [*model.parameters(), *model.buffers()])
+    losses = model.train().model(images, images)
+    torch.stack(list(losses.values())).sum().backward()
+    assert all(value.grad is not None for value in model.model.student.parameters())
