@@ -16,9 +16,11 @@ from anomalib.engine import Engine
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import LearningRateFinder
 from PIL import Image
 
 from anomalib_scdae import SCDAE
+from anomalib_scdae.benchmark.cell.recorder import _losses as _recorded
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.training.blank_images import BlankImages
 from anomalib_scdae.model.training.finite_loss import STEPS_BETWEEN_LOOKS, FiniteLoss
@@ -176,3 +178,32 @@ class TestImagesWithNothingInThem:
                 watch.check()
         else:
             watch.check()
+
+
+class _Losses(Callback):
+    """Notes every step's loss by either of its names."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+        assert trainer.callback_metrics["train_loss_step"] == trainer.callback_metrics["train_loss"]
+        self.values.append(float(trainer.callback_metrics["train_loss_step"]))
+        terms = _recorded(trainer.callback_metrics)
+        assert float(terms["loss"]) == self.values[-1]
+        assert not any(name.endswith(("_step", "_epoch")) for name in terms)
+
+
+@pytest.mark.slow
+def test_losses_have_the_names_of_efficient_ad_also_after_a_search_for_the_rate(
+    loco_root: Path, model_arguments: dict, tmp_path: Path
+) -> None:
+    losses, search = _Losses(), LearningRateFinder(num_training_steps=2, update_attr=False)
+    model = SCDAE(**model_arguments)
+    engine = _engine(tmp_path, max_steps=2, callbacks=[losses, search], limit_train_batches=2)
+    engine.fit(model, datamodule=_loco(loco_root))
+    metrics = engine.trainer.callback_metrics
+    assert len(losses.values) == 2
+    assert float(metrics["train_loss_epoch"]) == pytest.approx(sum(losses.values) / 2)
+    assert model.inputs.resolved["teacher"].endswith("teacher.safetensors")
+    assert model.model.teacher_mean.any()
