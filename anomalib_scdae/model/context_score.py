@@ -114,7 +114,7 @@ class ContextScore(nn.Module):
         return found - at_every_position(expected)
 
     def picture(self, features: torch.Tensor) -> torch.Tensor:
-        """Return :meth:`contributions` in units like the other maps': 0 for a usual image's mean, 0.1 about its peak."""
+        """Return :meth:`contributions` like the other maps: 0 for a usual image's mean, 0.1 about its peak."""
         return PICTURE_UNIT * (self.contributions(features) / self.centre.square().clamp(min=1e-6) - 1)
 
     def join(self, score: torch.Tensor, distance: torch.Tensor) -> torch.Tensor:

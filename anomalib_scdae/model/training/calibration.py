@@ -234,7 +234,14 @@ class Calibration(Callback):
             "does better than on new ones; for reliable thresholds, add normal images to the validation split."
         )
         loader = DataLoader(Subset(dataset, list(indices)), batch_size=1, collate_fn=dataset.collate_fn)
-        return list(_read(trainer, pl_module, loader))
+        score = pl_module.model.context_score
+        records = list(_read(trainer, pl_module, loader))
+        if score is None:
+            return records
+        # Thresholds must fit images that the covariance has not seen.
+        context = [score.as_if_unseen(record.distances.context) for record in records]
+        unseen = [record.distances._replace(context=value) for record, value in zip(records, context, strict=True)]
+        return [record._replace(distances=distances) for record, distances in zip(records, unseen, strict=True)]
 
 
 @torch.no_grad()
