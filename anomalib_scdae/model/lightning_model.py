@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from anomalib import LearningType
@@ -44,7 +44,7 @@ from anomalib_scdae.model.training.training_set import images_of, training_datas
 PAPER_STEPS = 70_000
 
 
-class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib's own export is to Lightning's
+class SCDAE(FoldedExport, AnomalibModule):
     """Spatial-channel dual autoencoders on EfficientAD (Liang & Chen, 2024).
 
     Finds logical anomalies (a missing screw) as well as structural ones (a scratch). Trains with any batch size and any
@@ -261,7 +261,7 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         warn_untrained(self.model)
         return super().to_torch(*args, **kwargs)
 
-    def to_onnx(self, *args: Any, **kwargs: Any) -> Path:
+    def to_onnx(self, *args: Any, **kwargs: Any) -> Path:  # type: ignore[override]  # as Anomalib's is to Lightning's
         """Export to ONNX, also on the way to OpenVINO; with a warning if the model was never trained."""
         warn_untrained(self.model)
         return super().to_onnx(*args, **kwargs)
@@ -277,7 +277,7 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         """
         check_checkpoint_file(checkpoint_path)
         with torch.inference_mode(mode=False):
-            return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
+            return cast("SCDAE", super().load_from_checkpoint(checkpoint_path, *args, **kwargs))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make sure that the statistics belong to the weights, and note what the inputs turned out to be."""
