@@ -30,7 +30,8 @@ ROOMS = {
     "gallery": _BASE | {"inputs", "metrics", "model"},
     "benchmark": _BASE | {"inputs", "metrics", "model", "gallery", "data", "distill"},
     # At the top; both name what they need as text and import it when it is asked for.
-    "plugin": set[str](),
+    "plugin": {"command_line"},
+    "command_line": {"errors"},
     "cli": {"errors"},
     # The package itself gives SCDAE and SyntheticLOCO when they are asked for.
     "": {"plugin", "model", "data"},

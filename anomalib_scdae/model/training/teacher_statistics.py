@@ -10,15 +10,14 @@ from anomalib_scdae.model.context_score import cell_means
 from anomalib_scdae.model.image_size import check_image_size
 from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.blank_images import BlankImages
-from anomalib_scdae.model.training.training_set import images_of, training_batches
+from anomalib_scdae.model.training.training_set import first_training_batch, images_of, training_batches
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
 
 
 def training_image_size(trainer: Trainer, transform: Transform) -> tuple[int, int]:
     """Return the height and width that the networks will see, from the first batch that training reads."""
-    batch = next(iter(training_batches(trainer)))
-    height, width = transform(images_of(batch)).shape[-2:]
+    height, width = transform(images_of(first_training_batch(trainer))).shape[-2:]
     check_image_size((height, width))
     return height, width
 

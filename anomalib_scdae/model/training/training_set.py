@@ -2,6 +2,7 @@
 """The images that training reads, as the calibration and the statistics of the teacher need them."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -32,17 +33,37 @@ def training_dataset(trainer: Trainer) -> AnomalibDataset:
     raise UserError(msg)
 
 
-def training_batches(trainer: Trainer) -> Iterator[Batch]:
-    """Read the whole training set once, without touching anybody's random numbers.
+def first_training_batch(trainer: Trainer) -> Batch:
+    """Read the first batch, without touching anybody's random numbers.
 
     Raises:
         UserError: If an image cannot be read.
     """
+    # Not by taking one of `training_batches`: a generator that is closed early leaves `isolate_rng` by an exception,
+    # upon which that does not restore the random numbers.
+    with isolate_rng(), _named_if_unreadable():
+        return next(iter(_loader(trainer)))
+
+
+def training_batches(trainer: Trainer) -> Iterator[Batch]:
+    """Read the whole training set once, to its end, without touching anybody's random numbers.
+
+    Raises:
+        UserError: If an image cannot be read.
+    """
+    with isolate_rng(), _named_if_unreadable():
+        yield from _loader(trainer)
+
+
+def _loader(trainer: Trainer) -> Any:
     datamodule = getattr(trainer, "datamodule", None)
-    loader: Any = datamodule.train_dataloader() if datamodule is not None else trainer.train_dataloader
-    with isolate_rng():
-        try:
-            yield from loader
-        except OSError as error:
-            msg = f"A training image cannot be read ({error}): repair it or remove it from the training folder."
-            raise UserError(msg) from error
+    return datamodule.train_dataloader() if datamodule is not None else trainer.train_dataloader
+
+
+@contextmanager
+def _named_if_unreadable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        msg = f"A training image cannot be read ({error}): repair it or remove it from the training folder."
+        raise UserError(msg) from error

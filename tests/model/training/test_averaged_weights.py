@@ -15,7 +15,7 @@ from torch import nn
 
 from anomalib_scdae import SCDAE
 from anomalib_scdae.model.training.calibration import fingerprint
-from tests.model.training.test_calibration import _assert_statistics
+from tests.model.training.statistics_by_hand import assert_statistics
 
 
 def _fit(model: SCDAE, root: Path, folder: Path, *callbacks: Callback, **limit: int) -> MVTecLOCO:
@@ -33,10 +33,10 @@ def test_an_exponential_average(loco_root: Path, model_arguments: dict, tmp_path
     saving = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
     model = SCDAE(**model_arguments, lr=1e-3)
     data = _fit(model, loco_root, tmp_path, EMAWeightAveraging(decay=0.5), saving, max_steps=3)
-    _assert_statistics(model, data.val_dataloader())
+    assert_statistics(model, data.val_dataloader())
     for step in (1, 2, 3):
         path = tmp_path / f"step={step}.ckpt"
-        _assert_statistics(SCDAE.load_from_checkpoint(path), data.val_dataloader())
+        assert_statistics(SCDAE.load_from_checkpoint(path), data.val_dataloader())
         saved = torch.load(path, weights_only=True)
         average, current = fingerprint(saved["state_dict"], model), fingerprint(saved["current_model_state"], model)
         assert (average == current) == (step == 1)  # the first average is of one
@@ -49,9 +49,9 @@ def test_an_average_over_epochs(loco_root: Path, model_arguments: dict, tmp_path
     saving = ModelCheckpoint(tmp_path, "last")
     averaging = StochasticWeightAveraging(swa_lrs=1e-3, swa_epoch_start=1)
     data = _fit(model, loco_root, tmp_path, averaging, saving, max_epochs=3)
-    _assert_statistics(model, data.val_dataloader())
+    assert_statistics(model, data.val_dataloader())
     saved = SCDAE.load_from_checkpoint(tmp_path / "last.ckpt")
-    _assert_statistics(saved, data.val_dataloader())
+    assert_statistics(saved, data.val_dataloader())
     assert fingerprint(saved.state_dict(), saved) != fingerprint(model.state_dict(), model)
 
 

@@ -12,41 +12,16 @@ from anomalib.callbacks import ModelCheckpoint
 from anomalib.data import Folder, MVTecLOCO
 from anomalib.engine import Engine
 from anomalib.metrics import AUROC, Evaluator
-from torch.utils.data import DataLoader
 
 from anomalib_scdae import SCDAE
 from tests.conftest import draw_image, draw_mask
+from tests.model.training.statistics_by_hand import assert_statistics
 
 pytestmark = pytest.mark.slow
 
 
 def _loco(root: Path) -> MVTecLOCO:
     return MVTecLOCO(root=root, category="part", train_batch_size=1, eval_batch_size=2, num_workers=0)
-
-
-def _second_pass(model: SCDAE, loader: DataLoader) -> dict[str, torch.Tensor]:
-    """Compute the statistics as EfficientAd would: a pass for the quantiles, then one for scores and maps."""
-    model.eval().cpu()
-    images = [model.pre_processor.transform(batch.image) for batch in loader]
-    with torch.no_grad():
-        raw = torch.cat([model.model.distances(x).maps for x in images])
-        merger = model.model.anomaly_map
-        enlarged = merger.enlarge(merger.pad(raw), images[0].shape[-2:])
-        flat = enlarged.transpose(0, 1).flatten(1)
-        found = {"lower": flat.quantile(0.9, dim=1), "upper": flat.quantile(0.995, dim=1)}
-        outputs = [model.model(x) for x in images]
-    scores, maps = (torch.cat([getattr(o, f) for o in outputs]) for f in ("pred_score", "anomaly_map"))
-    found |= {"image_min": scores.min(), "image_max": scores.max(), "pixel_min": maps.min(), "pixel_max": maps.max()}
-    return found
-
-
-def _assert_statistics(model: SCDAE, loader: DataLoader) -> None:
-    merger, post = model.model.anomaly_map, model.post_processor
-    for name, expected in _second_pass(model, loader).items():
-        found = getattr(merger if name in {"lower", "upper"} else post, name)
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
-    # All validation images are normal: the threshold is their highest score.
-    torch.testing.assert_close(post.image_threshold, post.image_max)
 
 
 @pytest.mark.parametrize(
@@ -56,9 +31,9 @@ def test_statistics_equal_a_second_pass(loco_root: Path, model_arguments: dict, 
     data = _loco(loco_root)
     engine = Engine(max_steps=steps, default_root_dir=tmp_path, accelerator="cpu", enable_progress_bar=False)
     engine.fit(SCDAE(**model_arguments), datamodule=data)
-    _assert_statistics(engine.model, data.val_dataloader())
+    assert_statistics(engine.model, data.val_dataloader())
     saved = SCDAE.load_from_checkpoint(engine.best_model_path)
-    _assert_statistics(saved, data.val_dataloader())
+    assert_statistics(saved, data.val_dataloader())
 
 
 def test_a_checkpoint_within_an_epoch_has_its_own_statistics(
@@ -69,7 +44,7 @@ def test_a_checkpoint_within_an_epoch_has_its_own_statistics(
     engine = Engine(max_steps=3, default_root_dir=tmp_path, accelerator="cpu", callbacks=[saving])
     engine.fit(SCDAE(**model_arguments), datamodule=data)
     for step in (1, 3):
-        _assert_statistics(SCDAE.load_from_checkpoint(tmp_path / f"step={step}.ckpt"), data.val_dataloader())
+        assert_statistics(SCDAE.load_from_checkpoint(tmp_path / f"step={step}.ckpt"), data.val_dataloader())
 
 
 def test_a_second_training_of_a_model_that_has_predicted_has_its_own_statistics(
@@ -79,7 +54,7 @@ def test_a_second_training_of_a_model_that_has_predicted_has_its_own_statistics(
     for _ in range(2):
         engine = Engine(max_steps=1, default_root_dir=tmp_path, accelerator="cpu", enable_progress_bar=False)
         engine.fit(model, datamodule=data)
-        _assert_statistics(model, data.val_dataloader())
+        assert_statistics(model, data.val_dataloader())
 
 
 def test_validation_metrics_see_the_final_maps(loco_root: Path, model_arguments: dict, tmp_path: Path) -> None:
@@ -139,7 +114,7 @@ if __name__ == "__main__":
     assert torch.load(checkpoint, weights_only=True)["global_step"] == 2  # of four images, two at a time
     data = _loco(loco_root)
     data.setup()
-    _assert_statistics(model, data.val_dataloader())
+    assert_statistics(model, data.val_dataloader())
     with torch.no_grad():
         images = torch.cat([model.pre_processor.transform(batch.image) for batch in data.train_dataloader()])
         features = model.model.teacher(images)
