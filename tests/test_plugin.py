@@ -392,7 +392,7 @@ class TestBroken:
     def test_anomalib_is_imported_and_told_why_we_are_not(
         self, wheel_python: Path, tmp_path: Path, break_it: Callable[[str, str], None]
     ) -> None:
-        break_it("lightning_model.py", "raise RuntimeError('broken on purpose')")
+        break_it("model/lightning_model.py", "raise RuntimeError('broken on purpose')")
         program = "from anomalib.models import list_models; print(*list_models())"
         result = _run(wheel_python, "-c", program, cwd=tmp_path)
         assert result.returncode == 0, result.stderr[-4000:]
