@@ -24,3 +24,10 @@ def check_not_negative(name: str, value: float) -> None:
     if not 0 <= value < float("inf"):
         msg = f"{name} must be a number from 0 on; it is {value}."
         raise UserError(msg)
+
+
+def check_at_least_one(name: str, value: int) -> None:
+    """Raise a :class:`UserError` unless the option ``name`` is a count."""
+    if value < 1:
+        msg = f"{name} must be 1 or more; it is {value}."
+        raise UserError(msg)

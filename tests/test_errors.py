@@ -43,6 +43,11 @@ def test_image_size(image_size: object) -> None:
         ({"model_size": "large"}, "large"),
         ({"crm_gate": "open"}, "open"),
         ({"fusion_gate": "open"}, "open"),
+        ({"pool_size": 0}, "pool_size"),
+        ({"teacher_out_channels": 0}, "teacher_out_channels"),
+        ({"lr": -1.0}, "lr"),
+        ({"cache_gib": -1.0}, "cache_gib"),
+        ({"context_weight": -0.5}, "context_weight"),
     ],
 )
 def test_options(arguments: dict, word: str) -> None:

@@ -12,7 +12,7 @@ import torch
 from anomalib.data import InferenceBatch
 from torch import nn
 
-from anomalib_scdae.errors import UserError, check_choice
+from anomalib_scdae.errors import UserError, check_at_least_one, check_choice
 from anomalib_scdae.model.aggregation import Aggregation
 from anomalib_scdae.model.anomaly_map import AnomalyMapMerger
 from anomalib_scdae.model.augmentation import augment
@@ -42,7 +42,7 @@ class SCDAEModel(DistanceModel):
     """Teacher, student, parallel autoencoders with global context, their fusion, the loss and the map merger.
 
     In training mode, :meth:`forward` returns the loss terms; in evaluation mode, scores and anomaly maps.
-    With ``branches=[[]]`` and ``cosine_weight=0`` the model is EfficientAD.
+    With ``branches=[[]]``, ``cosine_weight=0`` and ``context_weight=0`` the model is EfficientAD.
 
     Args:
         branches: One entry per autoencoder: the modules that its output passes, in order, out of ``"srm"`` and
@@ -55,6 +55,7 @@ class SCDAEModel(DistanceModel):
         padding: Whether the PDN and the decoder pad their convolutions.
         pad_maps: Whether to frame the maps with zeros where an unpadded PDN has lost its border.
         local_weight: Weight of the local map in the anomaly map; the global ones share the rest.
+        pool_size: ``r`` of equations 1 and 2.
         aggregation: How SRM and CRM sum over the positions (equations 6 and 9).
         crm_gate: How CRM's ratings act on its input.
         fusion_gate: How SFM's weights act on the branches.
@@ -75,6 +76,7 @@ class SCDAEModel(DistanceModel):
         padding: bool = False,
         pad_maps: bool = True,
         local_weight: float = 0.5,
+        pool_size: int = 4,
         aggregation: Aggregation = "mean",
         crm_gate: CRMGate = "rescaled",
         fusion_gate: FusionGate = "rescaled",
@@ -86,6 +88,8 @@ class SCDAEModel(DistanceModel):
         self.options = {name: value for name, value in locals().items() if name in _defaults()}
         channels = teacher_out_channels
         _check_branches(branches)
+        check_at_least_one("teacher_out_channels", teacher_out_channels)
+        check_at_least_one("pool_size", pool_size)
         check_choice("cosine_scale", cosine_scale, CosineScale)
         check_choice("aggregation", aggregation, Aggregation)
         check_choice("crm_gate", crm_gate, CRMGate)
@@ -96,7 +100,7 @@ class SCDAEModel(DistanceModel):
 
         def module(name: str) -> nn.Module:
             if name == "srm":
-                return SpatialReunionModule(channels, aggregation=aggregation, identity_init=identity_init)
+                return SpatialReunionModule(channels, pool_size, aggregation, identity_init)
             return ChannelReunionModule(channels, aggregation=aggregation, gate=crm_gate, identity_init=identity_init)
 
         self.branches = nn.ModuleList(Branch(channels, [module(n) for n in names], padding) for names in branches)
