@@ -15,7 +15,7 @@ DISTILL = ["distill", "--images", "images", "--backbone", "test_resnet", "--outp
 WRONG: dict[str, list[str]] = {
     r"expected \"command\" to be one of": [],
     r"invalid choice: 'train'": ["train"],
-    r"'evaluate\.(dataset|category)' is required": ["evaluate"],
+    r"'evaluate\.dataset' is required": ["evaluate", "--category", "part", "--maps", "maps"],
     r"Unrecognized arguments: --nope 3": [*EVALUATE, "--nope", "3"],
     r"--limits cannot be many: it takes a list": [*EVALUATE, "--limits", "many"],
     r"--limits cannot be a: it takes a number": [*EVALUATE, "--limits", "[a]"],

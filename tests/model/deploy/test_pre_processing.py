@@ -7,14 +7,16 @@ from torchvision.transforms.v2 import Compose, Resize
 
 from anomalib_scdae.model.deploy.pre_processing import AntialiasedResize, ExactPreProcessor
 
-# From two pixels on: PyTorch 2.14 mixes up its memory layouts where a side of the result is one pixel.
-SIDES = st.integers(2, 90)
+SIDES = st.integers(1, 90)
 
 
 @given(SIDES, SIDES, SIDES, SIDES)
 def test_resizing_equals_torchvision(height: int, width: int, new_height: int, new_width: int) -> None:
     images = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(height))
-    expected = Resize((new_height, new_width), antialias=True)(images)
+    if new_width > 1:
+        expected = Resize((new_height, new_width), antialias=True)(images)
+    else:  # PyTorch 2.14 repeats the first row where another height and a width of one are asked for
+        expected = Resize((new_width, new_height), antialias=True)(images.mT.contiguous()).mT
     torch.testing.assert_close(AntialiasedResize((new_height, new_width))(images), expected, rtol=1e-4, atol=1e-5)
 
 
