@@ -83,10 +83,14 @@ class ContextScore(nn.Module):
 
     def forward(self, averages: torch.Tensor) -> torch.Tensor:
         """Return the distances ``(B,)`` of images from their averaged features ``(B, F)``, see :func:`cell_means`."""
+        along, others = self._decomposed(averages)
+        return torch.linalg.vector_norm(torch.cat([along * self.gains, others * self.other_gain], dim=1), dim=1)
+
+    def _decomposed(self, averages: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Standardise averages; return their parts along the directions, ``(B, R)``, and the rest, ``(B, F)``."""
         standardised = (averages - self.mean) / self.std
         along = standardised @ self.directions.T
-        others = standardised - along @ self.directions
-        return torch.linalg.vector_norm(torch.cat([along * self.gains, others * self.other_gain], dim=1), dim=1)
+        return along, standardised - along @ self.directions
 
     def contributions(self, features: torch.Tensor) -> torch.Tensor:
         """Return what every position contributes to the squared distance, which is their mean.
@@ -98,10 +102,7 @@ class ContextScore(nn.Module):
             ``(B, 1, h, w)``; a position may also contribute less than nothing.
         """
         count, channels, height, width = features.shape
-        deviation = cell_means(features) - self.mean
-        standardised = deviation / self.std
-        along = standardised @ self.directions.T
-        others = standardised - along @ self.directions
+        along, others = self._decomposed(cell_means(features))
         gradient = (along * self.gains.square()) @ self.directions + others * self.other_gain.square()
         by_cell = (gradient / self.std).view(count, channels, CELLS, CELLS)
         rows, columns = windows(height, 1, features), windows(width, 1, features)

@@ -151,7 +151,8 @@ class FoldedSCDAE(DistanceModel):
                 module.weight_convs = nn.Sequential(compose(*cast("list[nn.Conv2d]", list(module.weight_convs))))
         self.branches = nn.ModuleList(FoldedBranch(cast("Branch", branch)) for branch in model.branches)
         self.fusion, self.anomaly_map, self.context_score = model.fusion, model.anomaly_map, model.context_score
-        self.teacher_averages = AveragedConvolution(teacher, model.teacher_mean.flatten(), std)
+        if self.context_score is not None:
+            self.teacher_averages = AveragedConvolution(teacher, model.teacher_mean.flatten(), std)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: torch.Tensor) -> InferenceBatch:

@@ -43,7 +43,8 @@ def fit_statistics(model: SCDAEModel, trainer: Trainer, transform: Transform) ->
                 images = transform(images_of(batch).to(device)).float()
                 blank.add(batch, images)
                 described = model.teacher(images)
-                averages.append(cell_means(described).cpu())
+                if model.context_score is not None:
+                    averages.append(cell_means(described).cpu())
                 yield described
 
     mean, std = channel_mean_std(features())
