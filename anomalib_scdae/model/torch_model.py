@@ -144,7 +144,7 @@ class SCDAEModel(DistanceModel):
         """
         check_image_size(images.shape[-2:])
         if self.training:
-            self._folded = None  # the step that follows may not raise the weights' version: fused optimizers do not
+            self.forget_folded()  # the step that follows may not raise the weights' version: fused optimizers do not
             if penalty_images is None:
                 msg = "Training needs penalty images: pass penalty_images, of the same size as the images."
                 raise UserError(msg)
@@ -243,6 +243,10 @@ class SCDAEModel(DistanceModel):
             with torch.inference_mode(mode=False):  # what is made there could not be exported later
                 self._folded = (state, FoldedSCDAE(self))
         return self._folded[1]
+
+    def forget_folded(self) -> None:
+        """Forget the folded model, where the weights may change without a trace, as by a write to their ``data``."""
+        self._folded = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave what is made from the weights out of copies and files."""

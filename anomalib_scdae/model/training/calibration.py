@@ -50,7 +50,7 @@ def _ready_to_predict(pl_module: SCDAEModule) -> Fingerprint:
 
     A callback that swaps weights writes to their ``data``, which the networks cannot see.
     """
-    pl_module.model._folded = None
+    pl_module.model.forget_folded()
     return fingerprint(pl_module.state_dict(), pl_module)
 
 
