@@ -24,12 +24,12 @@ from anomalib_scdae.errors import check_not_negative
 from anomalib_scdae.metrics import loco_evaluator
 from anomalib_scdae.model.deploy.export import FoldedExport
 from anomalib_scdae.model.deploy.post_processing import MonotonePostProcessor
-from anomalib_scdae.model.deploy.pre_processing import ExactPreProcessor, exact
+from anomalib_scdae.model.deploy.pre_processing import ExactPreProcessor, exact, transformed
 from anomalib_scdae.model.image_size import check_image_size, height_and_width
 from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.calibration import Calibration
 from anomalib_scdae.model.training.checkpoint_file import check_checkpoint_file, check_what_is_read
-from anomalib_scdae.model.training.checks import check_trained, check_training, warn_untrained
+from anomalib_scdae.model.training.checks import check_trained, check_training
 from anomalib_scdae.model.training.exact_resume import ExactResume
 from anomalib_scdae.model.training.finite_loss import FiniteLoss
 from anomalib_scdae.model.training.image_cache import ImageCache
@@ -44,7 +44,7 @@ from anomalib_scdae.model.training.training_set import images_of, training_datas
 PAPER_STEPS = 70_000
 
 
-class SCDAE(FoldedExport, AnomalibModule):
+class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib's own export is to Lightning's
     """Spatial-channel dual autoencoders on EfficientAD (Liang & Chen, 2024).
 
     Finds logical anomalies (a missing screw) as well as structural ones (a scratch). Trains with any batch size and any
@@ -252,19 +252,7 @@ class SCDAE(FoldedExport, AnomalibModule):
 
     def transformed(self, images: torch.Tensor) -> torch.Tensor:
         """Apply the pre-processor's transform, if there is one, as Anomalib does before each step."""
-        if self.pre_processor is None or self.pre_processor.transform is None:
-            return images
-        return self.pre_processor.transform(images)
-
-    def to_torch(self, *args: Any, **kwargs: Any) -> Path:
-        """Export the module whole, as Anomalib does; with a warning if it was never trained."""
-        warn_untrained(self.model)
-        return super().to_torch(*args, **kwargs)
-
-    def to_onnx(self, *args: Any, **kwargs: Any) -> Path:  # type: ignore[override]  # as Anomalib's is to Lightning's
-        """Export to ONNX, also on the way to OpenVINO; with a warning if the model was never trained."""
-        warn_untrained(self.model)
-        return super().to_onnx(*args, **kwargs)
+        return transformed(self.pre_processor, images)
 
     # -- checkpoints ------------------------------------------------------------------------------------------------
 

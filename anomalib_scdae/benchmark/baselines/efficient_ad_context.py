@@ -9,6 +9,7 @@ from anomalib.data import Batch
 from anomalib_scdae.benchmark.baselines.efficient_ad import EfficientAdMended
 from anomalib_scdae.gallery.branch_maps import COMBINED, CONTEXT
 from anomalib_scdae.model.context_score import ContextScore, cell_means
+from anomalib_scdae.model.deploy.pre_processing import transformed
 from anomalib_scdae.model.training.training_set import images_of
 
 
@@ -33,7 +34,7 @@ class EfficientAdWithContext(EfficientAdMended):
     @torch.no_grad()
     def fit_context(self, loader: Any) -> None:
         """Fit the context score to the images of ``loader``."""
-        averages = [self._averages(self._prepared(images_of(batch).to(self.device))) for batch in loader]
+        averages = [self._averages(self._read(batch)) for batch in loader]
         self.context_score.fit(torch.cat(averages).cpu())
 
     def on_validation_start(self) -> None:
@@ -42,7 +43,7 @@ class EfficientAdWithContext(EfficientAdMended):
         scores, distances = [], []
         with torch.no_grad():
             for batch in self.trainer.datamodule.val_dataloader():  # type: ignore[attr-defined]
-                images = self._prepared(images_of(batch).to(self.device))
+                images = self._read(batch)
                 normal = batch.gt_label.to(self.device) == 0
                 if normal.any():
                     scores.append(self.model(images[normal]).pred_score.flatten())
@@ -76,6 +77,6 @@ class EfficientAdWithContext(EfficientAdMended):
         networks: Any = self.model
         return cell_means((networks.teacher(images) - networks.mean_std["mean"]) / networks.mean_std["std"])
 
-    def _prepared(self, images: torch.Tensor) -> torch.Tensor:
-        transform: Any = getattr(self.pre_processor, "transform", None)
-        return images if transform is None else transform(images)
+    def _read(self, batch: Any) -> torch.Tensor:
+        """Return a loaded batch's images as the networks see them."""
+        return transformed(self.pre_processor, images_of(batch).to(self.device))

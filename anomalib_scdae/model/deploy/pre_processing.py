@@ -57,6 +57,12 @@ def exact(pre_processor: PreProcessor | bool) -> PreProcessor | bool:
     return ExactPreProcessor(pre_processor.transform) if type(pre_processor) is PreProcessor else pre_processor
 
 
+def transformed(pre_processor: nn.Module | None, images: torch.Tensor) -> torch.Tensor:
+    """Apply a pre-processor's transform, if there is one."""
+    transform: Any = getattr(pre_processor, "transform", None)
+    return images if transform is None else transform(images)
+
+
 class AntialiasedResize(nn.Module):
     """Bilinear resizing with antialiasing, as two matrix products; equals ``Resize(size, antialias=True)``.
 
