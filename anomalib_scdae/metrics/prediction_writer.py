@@ -78,9 +78,7 @@ class PredictionWriter(Callback):
         del pl_module
         if stage != "test":
             return
-        others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
-        trainer.callbacks = [*others, self]  # type: ignore[attr-defined]
-        self._raw.attach(trainer)
+        self._raw.attach_for(self, trainer)
         self._started, self._written = set(), {}
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

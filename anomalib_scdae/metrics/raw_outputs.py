@@ -27,6 +27,11 @@ class RawOutputs(Callback):
         self.detach(trainer)
         trainer.callbacks = [self, *trainer.callbacks]  # type: ignore[attr-defined]
 
+    def attach_for(self, reader: Callback, trainer: Trainer) -> None:
+        """Become the first callback of ``trainer``, and make ``reader`` the last, which then finds decisions made."""
+        trainer.callbacks = [*(c for c in trainer.callbacks if c is not reader), reader]  # type: ignore[attr-defined]
+        self.attach(trainer)
+
     def detach(self, trainer: Trainer) -> None:
         """Take this out of the callbacks of ``trainer``, and forget the batch."""
         callbacks = trainer.callbacks  # type: ignore[attr-defined]

@@ -44,9 +44,7 @@ class OutputCollector(Callback):
         """See outputs before the post-processor does, and be called after it."""
         del pl_module
         if stage == "test":
-            others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
-            trainer.callbacks = [*others, self]  # type: ignore[attr-defined]
-            self._raw.attach(trainer)
+            self._raw.attach_for(self, trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the trainer as it was."""
