@@ -22,10 +22,10 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, indent: int = 4) -> None:
     """Write ``value`` as JSON, indented, its keys in the order given."""
     with replacing(path) as file:
-        file.write_text(json.dumps(value, indent=4) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(value, indent=indent) + "\n", encoding="utf-8")
 
 
 def sha256_of(path: Path) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from anomalib_scdae.files import replacing
+from anomalib_scdae import files
 
 FINISHED, FAILED, PENDING = "finished", "failed", "pending"
 #: What decides a cell's outcome; a finished cell is used again as long as these stay as they were.
@@ -131,7 +131,7 @@ class CellFolder:
 
     def write_config(self) -> None:
         """Write ``config.yaml``."""
-        with replacing(self.path / "config.yaml") as file:
+        with files.replacing(self.path / "config.yaml") as file:
             file.write_text(yaml.safe_dump(self.cell.config(), sort_keys=False), "utf-8")
 
     def is_current(self) -> bool:
@@ -154,8 +154,7 @@ class CellFolder:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file in one step; numbers that are not finite become null."""
-    with replacing(path) as file:
-        file.write_text(json.dumps(_plain(content), indent=1) + "\n", "utf-8")
+    files.write_json(path, _plain(content), indent=1)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from anomalib_scdae.data.synthetic.generate import defects_config, jobs
 from anomalib_scdae.data.synthetic.parallel import write_all
 from anomalib_scdae.data.synthetic.recipe import Recipe
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.files import write_json
 
 #: Lies in a category's folder and says what it was rendered from.
 MANIFEST = "synthetic_loco.json"
@@ -99,5 +100,5 @@ def _render(recipe: Recipe, staging: Path, processes: int | None) -> None:
         task = progress.add_task(f"Rendering {recipe.category}", total=len(jobs(recipe)))
         write_all(recipe, staging, processes, lambda: progress.advance(task))
     config = defects_config(load_category(recipe.category), recipe.long_side)
-    (staging / "defects_config.json").write_text(json.dumps(config, indent=4) + "\n")
-    (staging / MANIFEST).write_text(json.dumps(recipe.manifest, indent=4) + "\n")
+    write_json(staging / "defects_config.json", config)
+    write_json(staging / MANIFEST, recipe.manifest)
