@@ -20,7 +20,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
 from torchvision.transforms.v2 import Compose, Resize
 
-from anomalib_scdae.errors import check_not_negative
+from anomalib_scdae.errors import check_choice, check_not_negative
 from anomalib_scdae.metrics import loco_evaluator
 from anomalib_scdae.model.deploy.export import FoldedExport
 from anomalib_scdae.model.deploy.post_processing import MonotonePostProcessor
@@ -35,13 +35,11 @@ from anomalib_scdae.model.training.finite_loss import FiniteLoss
 from anomalib_scdae.model.training.image_cache import ImageCache
 from anomalib_scdae.model.training.inputs import TrainingInputs
 from anomalib_scdae.model.training.optimizer_state import lay_out_like_parameters
+from anomalib_scdae.model.training.schedule import SCHEDULES, ScheduleName, share_done
 from anomalib_scdae.model.training.step_time import StepTimeNotice
 from anomalib_scdae.model.training.teacher_cache import TeacherCache
 from anomalib_scdae.model.training.teacher_statistics import fit_statistics, training_image_size
 from anomalib_scdae.model.training.training_set import images_of, training_dataset
-
-#: The paper's training length, in steps of one image (section 2.1).
-PAPER_STEPS = 70_000
 
 
 class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib's own export is to Lightning's
@@ -58,7 +56,10 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
             the bundled ones.
         penalty_images: ``imagenette``, ``bundled``, a folder of natural images, or ``auto``: Imagenette if it is
             present, else the bundled ones.
-        lr: Learning rate of Adam; a tenth of it for the last 5 % of the steps.
+        schedule: ``paper`` trains by the paper: 70,000 steps (unless the trainer has a limit of its own) at a learning
+            rate of 1e-4, a tenth of it for the last 5 %. ``fast`` trains at ten times that rate, which falls evenly to
+            almost nothing over the last 60 % of the steps, or of the time (``trainer.max_time``).
+        lr: Learning rate of Adam; by default the schedule's.
         weight_decay: Weight decay of Adam.
         cache_gib: Memory, in GiB, for images of training and validation that are read and resized once, and for what
             the teacher says about those of training; each is kept only if all of it fits. 0 keeps nothing.
@@ -91,7 +92,8 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         image_size: int | list[int] = 256,
         teacher: str = "auto",
         penalty_images: str = "auto",
-        lr: float = 1e-4,
+        schedule: ScheduleName = "paper",
+        lr: float | None = None,
         weight_decay: float = 1e-5,
         cache_gib: float = 2.0,
         compile: bool = False,  # noqa: A002 - the name that users know
@@ -103,6 +105,9 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
     ) -> None:
         size = height_and_width(image_size)
         check_image_size(size)
+        check_choice("schedule", schedule, ScheduleName)
+        self.schedule = SCHEDULES[schedule]
+        lr = self.schedule.lr if lr is None else lr
         for name, value in {"lr": lr, "weight_decay": weight_decay, "cache_gib": cache_gib}.items():
             check_not_negative(name, value)
         with torch.inference_mode(mode=False):  # tensors that are made there can never be trained
@@ -154,21 +159,26 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         return [self.image_cache, self.finite_loss, self.calibration, self.resume, StepTimeNotice(), *components]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam, with a tenth of the learning rate after 95 % of the steps (section 2.1 and EfficientAD)."""
+        """Adam, with the learning rate of the schedule."""
         parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         # One pass over the memory instead of a dozen. Lightning cannot clip the gradients of a fused optimizer in fp16.
         fused = self.device.type in ("cpu", "cuda") and not self.trainer.gradient_clip_val
         optimizer = torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay, fused=fused)
-        steps = self.trainer.estimated_stepping_batches
-        milestone = int(0.95 * (steps if steps != float("inf") else PAPER_STEPS))
-        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[max(1, milestone)], gamma=0.1)
+
+        def factor(step: int) -> float:
+            return self.schedule.factor(step, self._share_done(step))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _share_done(self, step: int) -> float:
+        return share_done(self.trainer, step, self.schedule.steps)
 
     # -- training ---------------------------------------------------------------------------------------------------
 
     @LightningModule.trainer.setter  # type: ignore[attr-defined]
     def trainer(self, trainer: Trainer | None) -> None:
-        """Attach the trainer, and give it the paper's number of steps if the user gave neither steps, epochs nor time.
+        """Attach the trainer, and give it the schedule's number of steps if the user gave no limit at all.
 
         A hook would come too late: Lightning replaces a missing limit by 1000 epochs before it calls the first one.
         """
@@ -180,10 +190,10 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
             and trainer.max_steps == -1
             and not any(isinstance(callback, Timer) for callback in trainer.callbacks)  # type: ignore[attr-defined]
         ):
-            trainer.fit_loop.epoch_loop.max_steps = PAPER_STEPS
+            trainer.fit_loop.epoch_loop.max_steps = self.schedule.steps
             rank_zero_info(
-                f"Neither max_steps nor max_epochs is given: training for the paper's {PAPER_STEPS:,} steps "
-                "(--trainer.max_steps changes that)."
+                f"Neither max_steps nor max_epochs is given: training for the {self.hparams['schedule']} schedule's "
+                f"{self.schedule.steps:,} steps (--trainer.max_steps changes that)."
             )
 
     def setup(self, stage: str) -> None:
@@ -220,7 +230,13 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         count, step = len(images), trainer.fit_loop.epoch_loop.total_batch_idx
         penalty_images = self.inputs.read_penalty_images(step, count, trainer.global_rank, trainer.world_size)
         teacher = self._teacher_cache.of(batch) if self._teacher_cache is not None else None
-        terms = self.model(images, penalty_images.to(self.device, non_blocking=True), teacher)
+        terms = self.model(
+            images,
+            penalty_images.to(self.device, non_blocking=True),
+            teacher,
+            self.schedule.hard_quantile(self._share_done(trainer.global_step)),
+            self.schedule.augmented,
+        )
         loss = torch.stack(list(terms.values())).sum()
         self.log_dict({f"train_{name}": term.detach() for name, term in terms.items()}, batch_size=count)
         # Under EfficientAd's names, which people monitor: train_loss_step, and the epoch's mean as train_loss_epoch.

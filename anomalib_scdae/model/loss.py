@@ -73,14 +73,14 @@ class SCDAELoss(nn.Module):
         return terms
 
 
-def hard_count(elements: int) -> int:
-    """Return how many of an image's ``C H W`` distances lie at or above their interpolated 0.999 quantile.
+def hard_count(elements: int, quantile: float = HARD_QUANTILE) -> int:
+    """Return how many of an image's ``C H W`` distances lie at or above one of their interpolated quantiles.
 
     The hard loss is the mean of these (section 1.5, 1); as in EfficientAD the quantile is taken over all elements. The
-    number is found without sorting: the quantile lies at rank ``0.999 (n - 1)``, and the rank is rounded as
+    number is found without sorting: the 0.999 quantile lies at rank ``0.999 (n - 1)``, and the rank is rounded as
     ``torch.quantile`` rounds it, in float32.
     """
-    rank = _float32(_float32(HARD_QUANTILE) * _float32(elements - 1))
+    rank = _float32(_float32(quantile) * _float32(elements - 1))
     return elements - math.ceil(rank)
 
 

@@ -22,7 +22,7 @@ from anomalib_scdae.model.distances import DistanceModel, Distances
 from anomalib_scdae.model.fast.folding import FoldedSCDAE
 from anomalib_scdae.model.fast.hard_distances import largest_distances
 from anomalib_scdae.model.image_size import check_image_size
-from anomalib_scdae.model.loss import CosineScale, SCDAELoss, hard_count
+from anomalib_scdae.model.loss import HARD_QUANTILE, CosineScale, SCDAELoss, hard_count
 from anomalib_scdae.model.networks import Branch, ModelSize, Student, patch_description_network
 from anomalib_scdae.model.sfm import FusionGate, SelectiveFusionModule
 from anomalib_scdae.model.srm import SpatialReunionModule
@@ -134,6 +134,8 @@ class SCDAEModel(DistanceModel):
         images: torch.Tensor,
         penalty_images: torch.Tensor | None = None,
         teacher: torch.Tensor | None = None,
+        hard_quantile: float = HARD_QUANTILE,
+        augmented: bool = True,
     ) -> dict[str, torch.Tensor] | InferenceBatch:
         """Compute the loss terms (training mode) or the predictions (evaluation mode).
 
@@ -141,6 +143,8 @@ class SCDAEModel(DistanceModel):
             images: RGB images in [0, 1], ``(B, 3, H, W)``, not normalised: the networks do that.
             penalty_images: Natural images ``(B', 3, H, W)`` for equation 12; only read in training mode.
             teacher: What :meth:`teacher_features` gives for ``images``, if known; only read in training mode.
+            hard_quantile: Which distances the hard loss keeps; only read in training mode.
+            augmented: Whether the autoencoders see augmented images; only read in training mode.
         """
         check_image_size(images.shape[-2:])
         if self.training:
@@ -148,7 +152,8 @@ class SCDAEModel(DistanceModel):
             if penalty_images is None:
                 msg = "Training needs penalty images: pass penalty_images, of the same size as the images."
                 raise UserError(msg)
-            return (self._compiled or self.losses)(images, augment(images), penalty_images, teacher)
+            seen = augment(images) if augmented else None
+            return (self._compiled or self.losses)(images, seen, penalty_images, teacher, hard_quantile)
         return self.prediction(self.distances(images), images.shape[-2:])
 
     @torch.no_grad()
@@ -170,9 +175,10 @@ class SCDAEModel(DistanceModel):
     def losses(
         self,
         images: torch.Tensor,
-        augmented: torch.Tensor,
+        augmented: torch.Tensor | None,
         penalty_images: torch.Tensor,
         teacher: torch.Tensor | None = None,
+        hard_quantile: float = HARD_QUANTILE,
     ) -> dict[str, torch.Tensor]:
         """Compute the loss terms of equation 19; see :class:`~anomalib_scdae.model.loss.SCDAELoss`.
 
@@ -181,27 +187,32 @@ class SCDAEModel(DistanceModel):
 
         Args:
             images: Clean images, ``(B, 3, H, W)``.
-            augmented: The same images, augmented.
+            augmented: The same images, augmented; None for the clean ones once more, which then pass the teacher and
+                the student's trunk only once.
             penalty_images: Natural images, ``(B', 3, H, W)``.
             teacher: What :meth:`teacher_features` gives for ``images``, if that is known already.
+            hard_quantile: The paper's ``p_hard``: the hard term keeps the distances from this quantile on.
         """
-        count = len(images)
-        if teacher is None:
-            teacher, teacher_augmented = self.teacher_features(torch.cat([images, augmented])).split(count)
-        else:
-            teacher_augmented = self.teacher_features(augmented)
-        trunk = self.student.trunk(torch.cat([images, augmented, penalty_images]))
-        clean, of_augmented, penalty = trunk.split([count, count, len(penalty_images)])
+        seen = [images] if augmented is None else [images, augmented]
+        teachers = self._teacher_features(seen, teacher)
+        trunk = self.student.trunk(torch.cat([*seen, penalty_images]))
+        *trunks, penalty = trunk.split([len(batch) for batch in (*seen, penalty_images)])
         teacher_half, autoencoder_half = self.student.halves()
-        features = self.global_features(augmented)
+        features = self.global_features(seen[-1])
         return self.loss(
-            largest_distances(clean, *teacher_half, teacher, hard_count(teacher[0].numel())),
+            largest_distances(trunks[0], *teacher_half, teachers[0], hard_count(teachers[0][0].numel(), hard_quantile)),
             teacher_half(penalty),
-            teacher_augmented,
-            autoencoder_half(of_augmented),
+            teachers[-1],
+            autoencoder_half(trunks[-1]),
             features.outputs,
             features.fused,
         )
+
+    def _teacher_features(self, seen: list[torch.Tensor], first: torch.Tensor | None) -> list[torch.Tensor]:
+        """Return :meth:`teacher_features` of every batch of one size, of which the first's may be known."""
+        if first is None:
+            return list(self.teacher_features(torch.cat(seen)).split(len(seen[0])))
+        return [first, *(self.teacher_features(batch) for batch in seen[1:])]
 
     def compile_losses(self) -> None:
         """Compile :meth:`losses`, without graph breaks, for the training steps that follow.

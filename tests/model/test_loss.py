@@ -10,13 +10,17 @@ from hypothesis import strategies as st
 from anomalib_scdae.model.loss import SCDAELoss, cosine_loss, hard_count
 
 
-@given(st.integers(2, 5000), st.integers(0, 2**31))
-def test_hard_loss_keeps_what_lies_at_or_above_the_quantile(elements: int, seed: int) -> None:
+@given(st.integers(2, 5000), st.integers(0, 2**31), st.sampled_from([0.0, 0.9, 0.99, 0.999]))
+def test_hard_loss_keeps_what_lies_at_or_above_the_quantile(elements: int, seed: int, quantile: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     distances = torch.randperm(elements, generator=generator).float() / elements  # no two are equal
-    kept = distances[distances >= torch.quantile(reduce_tensor_elems(distances), 0.999)]
-    assert hard_count(elements) == len(kept)
-    torch.testing.assert_close(distances.topk(hard_count(elements)).values.sum(), kept.sum())
+    kept = distances[distances >= torch.quantile(reduce_tensor_elems(distances), quantile)]
+    assert hard_count(elements, quantile) == len(kept)
+    torch.testing.assert_close(distances.topk(hard_count(elements, quantile)).values.sum(), kept.sum())
+
+
+def test_hard_loss_keeps_a_thousandth() -> None:
+    assert hard_count(384 * 56 * 56) == hard_count(384 * 56 * 56, 0.999) == 1205
 
 
 def test_hard_term_is_taken_per_image() -> None:

@@ -116,6 +116,33 @@ def test_a_batch_has_the_mean_of_its_images_gradients() -> None:
         torch.testing.assert_close(together, torch.stack(alone).mean(dim=0), rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_images_seen_once_give_the_losses_and_gradients_of_images_seen_twice(known: bool) -> None:
+    model, _ = efficient_ad_pair()
+    model.train()
+    images, penalty = torch.rand(2, 2, 3, 256, 256)
+    teacher = model.teacher_features(images) if known else None
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    results = []
+    for again in (images.clone(), None):
+        torch.manual_seed(7)  # dropout
+        terms = model.losses(images, again, penalty, teacher, hard_quantile=0.9)
+        results.append((terms, torch.autograd.grad(sum(terms.values()), parameters)))
+    (twice, by_twice), (once, by_once) = results
+    torch.testing.assert_close(once, twice)
+    torch.testing.assert_close(by_once, by_twice, rtol=1e-4, atol=1e-6)
+
+
+def test_hard_term_has_the_quantile_that_it_is_given() -> None:
+    model, _ = efficient_ad_pair()
+    images, penalty = torch.rand(2, 1, 3, 256, 256)
+    with torch.no_grad():
+        distances = (model.teacher_features(images) - model.student(images)[0]).square()
+        for quantile in (0.0, 0.99):
+            found = model.train()(images, penalty, hard_quantile=quantile)["hard"]
+            torch.testing.assert_close(found, distances[distances >= distances.quantile(quantile)].mean())
+
+
 def test_every_trainable_parameter_gets_a_gradient() -> None:
     torch.manual_seed(0)
     model = SCDAEModel(teacher_out_channels=CHANNELS, identity_init=False)
