@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shows how far a comparison is: bars on a terminal, lines elsewhere; and the list of cells with their times."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
@@ -12,7 +12,6 @@ from rich.table import Table
 
 from anomalib_scdae.benchmark.cells import FINISHED, Cell, CellFolder
 from anomalib_scdae.benchmark.estimate import Estimator
-from anomalib_scdae.benchmark.store import Store
 
 
 class Display(AbstractContextManager["Display"]):
@@ -56,11 +55,11 @@ class Display(AbstractContextManager["Display"]):
             phase = told["phase"] + (f" {step}/{total or '?'}" if step else "")
             self.progress.update(self.bars[folder.cell.id], completed=step or 0, total=total, phase=phase)
 
-    def ended(self, folder: CellFolder, result: dict[str, Any]) -> None:
+    def ended(self, folder: CellFolder) -> None:
         """A cell has ended."""
         self._start(folder.cell)
         self.done += 1
-        self._print(f"[{self.done}/{self.cells}] {folder.cell.label}: {_outcome(result)}")
+        self._print(f"[{self.done}/{self.cells}] {folder.cell.label}: {_outcome(folder.entry())}")
         self.progress.remove_task(self.bars.pop(folder.cell.id))
         self.progress.update(self.all, completed=self.done, phase=f"{self.done}/{self.cells}")
 
@@ -74,22 +73,21 @@ class Display(AbstractContextManager["Display"]):
         self.console.print(line, markup=False, soft_wrap=True)
 
 
-def print_cells(cells: list[Cell], store: Store, chosen: set[str]) -> None:
+def print_cells(folders: Sequence[CellFolder], chosen: Collection[str]) -> None:
     """Print all cells with their status and an estimate of the time that is left, for ``--dry_run``."""
-    estimator = Estimator(cells, store)
+    estimator = Estimator(folders)
     table = Table("cell", "status", "estimated time")
     left = 0.0
-    for cell in cells:
-        status = store.status(cell)
-        estimate = "" if status == FINISHED else "not chosen"
-        if status != FINISHED and cell.id in chosen:
-            seconds = estimator.seconds(cell)
+    for folder in folders:
+        status, estimate = folder.status, ""
+        if folder.cell.id not in chosen:
+            estimate = "" if status == FINISHED else "not chosen"
+        elif folder.is_due:
+            seconds = estimator.deployment_seconds if status == FINISHED else estimator.seconds(folder.cell)
+            status += ", latency is due" if status == FINISHED else ""
             left += seconds
             estimate = _time(seconds)
-        elif cell.id in chosen and store.latency_is_due(cell):
-            left += estimator.deployment_seconds
-            status, estimate = f"{status}, latency is due", _time(estimator.deployment_seconds)
-        table.add_row(cell.id, status, estimate)
+        table.add_row(folder.cell.id, status, estimate)
     console = Console() if Console().is_terminal else Console(width=160)
     console.print(table)
     console.print(f"Time left, one cell after the other: about {_time(left)} ({estimator.basis}).")
