@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from anomalib_scdae.benchmark.baselines import EfficientAdAsShipped
 from anomalib_scdae.benchmark.process import ChildError
-from anomalib_scdae.benchmark.speed import measure_speed, rounds, timed_training
+from anomalib_scdae.benchmark.speed import measure_speed, training
 from anomalib_scdae.benchmark.speed.data import CATEGORY, picture, write_dataset, write_penalty_images
-from anomalib_scdae.benchmark.speed.measurement import Measurement
+from anomalib_scdae.benchmark.speed.measurement import Measurement, sample_frame, seconds_per_image, validations
 from anomalib_scdae.benchmark.speed.targets import TARGETS, verdict
-from anomalib_scdae.benchmark.speed.timed_training import Finished, Sample, Task, Turns, default_model
+from anomalib_scdae.benchmark.speed.training import Finished, Sample, Task, Turns, default_model
 from anomalib_scdae.errors import UserError
 from tests.benchmark.ticking import tick
 
@@ -72,7 +72,6 @@ def run_epochs(turns: Turns, clock: FakeClock, epochs: int, images: int) -> None
     """Call the hooks as a trainer does: reading takes 1 s, starting an epoch 5 s, a step 10 s, a validation 100 s."""
     for epoch in range(epochs):
         trainer = SimpleNamespace(current_epoch=epoch)
-        turns.on_train_epoch_start(trainer, None)
         clock.now += 5
         for batch in range(images):
             clock.now += 1
@@ -90,10 +89,9 @@ def test_a_step_is_timed_from_the_batch_that_is_ready() -> None:
     connection = FakeConnection(clock, [2, 3, None])
     with pytest.raises(Finished):
         run_epochs(Turns(connection, "step", clock), clock, epochs=3, images=2)
-    ready, first, second = connection.sent
-    assert ready == "ready"
-    assert first == [Sample("step", 0, 0, 10), Sample("step", 0, 1, 10)]
-    assert second == [Sample("step", 1, 0, 10), Sample("step", 1, 1, 10), Sample("step", 2, 0, 10)]
+    _, first, second = connection.sent
+    assert first == [Sample("step", 0, 1, 10), Sample("step", 1, 0, 10)]
+    assert second == [Sample("step", 1, 1, 10), Sample("step", 2, 0, 10), Sample("step", 2, 1, 10)]
 
 
 def test_images_and_validations_are_timed_without_the_waiting_between() -> None:
@@ -101,12 +99,12 @@ def test_images_and_validations_are_timed_without_the_waiting_between() -> None:
     connection = FakeConnection(clock, [2, 4, None])
     with pytest.raises(Finished):
         run_epochs(Turns(connection, "image", clock), clock, epochs=3, images=2)
-    assert connection.sent[1] == [Sample("image", 0, 0, 16), Sample("image", 0, 1, 11)]
+    assert connection.sent[1] == [Sample("image", 0, 1, 11), Sample("validation", 0, 0, 100)]
     assert connection.sent[2] == [
-        Sample("validation", 0, 0, 100),
         Sample("image", 1, 0, 16),
         Sample("image", 1, 1, 11),
         Sample("validation", 1, 0, 100),
+        Sample("image", 2, 0, 16),
     ]
 
 
@@ -120,17 +118,17 @@ def test_the_accelerators_work_belongs_to_the_step() -> None:
     connection = FakeConnection(clock, [1, None])
     with pytest.raises(Finished):
         run_epochs(Turns(connection, "step", synchronised), clock, epochs=1, images=2)
-    assert connection.sent[1] == [Sample("step", 0, 0, 17)]
+    assert connection.sent[1] == [Sample("step", 0, 1, 17)]
 
 
-def test_a_steps_arithmetic_is_counted_apart() -> None:
+def test_the_first_steps_arithmetic_is_counted_and_its_time_is_not() -> None:
     clock = FakeClock()
-    connection = FakeConnection(clock, ["count", 1, None])
+    connection = FakeConnection(clock, [1, None])
     turns = Turns(connection, "step", clock)
     clock.work = lambda: torch.ones(2, 3) @ torch.ones(3, 5)
     with pytest.raises(Finished):
         run_epochs(turns, clock, epochs=1, images=2)
-    assert connection.sent == ["ready", 2 * 3 * 5, [Sample("step", 0, 1, 10)]]
+    assert connection.sent == [2 * 3 * 5, [Sample("step", 0, 1, 10)]]
 
 
 @given(first=st.floats(0.1, 9), later=st.floats(0.1, 9), start=st.floats(0, 50), images=st.integers(2, 6))
@@ -143,7 +141,7 @@ def test_a_whole_training_is_put_together_from_its_parts(first: float, later: fl
     ]
     samples.insert(images, Sample("validation", 0, 0, 1e6))
     turns = [samples[index : index + 2] for index in range(0, len(samples), 2)]
-    parts = rounds.seconds_per_image(turns)
+    parts = seconds_per_image(sample_frame(turns))
     assert parts["first_epoch"] == pytest.approx(first)
     assert parts["later_epochs"] == pytest.approx(later)
     assert parts["epoch_start"] == pytest.approx(start, abs=1e-9)
@@ -152,7 +150,7 @@ def test_a_whole_training_is_put_together_from_its_parts(first: float, later: fl
 
 def test_the_first_validation_does_not_count() -> None:
     turns = [[Sample("validation", epoch, 0, seconds)] for epoch, seconds in enumerate((9.0, 2.0, 3.0))]
-    assert rounds.validations({"SCDAE": turns, "EfficientAd": turns})["SCDAE"].tolist() == [2, 3]
+    assert validations(sample_frame(turns)).tolist() == [2, 3]
 
 
 def test_efficientad_is_as_shipped_but_for_the_downloads(tmp_path: Path) -> None:
@@ -217,16 +215,17 @@ def test_a_part_that_fails_costs_only_its_own_keys_and_is_told(tmp_path: Path, m
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be halted there")
 def test_nothing_happens_out_of_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timed_training, "train", tick)
+    monkeypatch.setattr(training, "train", tick)
     task = Task("SCDAE", "step", tmp_path, tmp_path, tmp_path)
-    with timed_training.trainings([task]) as (training,):
-        before = training.turn(1)
+    with training.trainings([task]) as (ticking,):
+        ticking.begin()
+        before = ticking.turn(1)
         time.sleep(0.5)
-        after = training.turn(1)
+        after = ticking.turn(1)
         assert after - before < 200  # a thread that ran on would have counted up to 500
         with pytest.raises(ChildError, match=r"The training of SCDAE failed: ValueError: no images \(see "):
-            training.turn("fail")
-    assert not training._child._process.is_alive()
+            ticking.turn("fail")
+    assert not ticking._process.is_alive()
 
 
 @pytest.mark.slow

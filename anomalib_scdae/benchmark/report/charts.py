@@ -147,7 +147,8 @@ def _draw_scatter(title: str, points: Mapping[tuple[str, int], tuple[list[float]
 def loss_curves(results: Results) -> list[Charts]:
     """Give the training loss over the steps for every category; nothing without any curve."""
     colours = {row: number for number, row in enumerate(results.rows)}
-    drawings, drawn = {}, set()
+    drawings: dict[str, str] = {}
+    drawn = set()
     for (dataset, category), cells in results.finished().groupby(["dataset", "category"], sort=False):
         curves = {
             (f"{row}, seed {seed}", colours[row]): thinned_curve(points, "loss")

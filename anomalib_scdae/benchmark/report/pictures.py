@@ -60,7 +60,8 @@ def gallery(results: Results, kind: str) -> list[Gallery]:
     pictures = [picture for cell, entry in listed if (picture := _picture(results.folder, cell, entry))]
     lost = len(listed) - len(pictures)
     notes = [f"{lost} picture{' is' if lost == 1 else 's are'} listed but not there."] if lost else []
-    return [Gallery(CAPTIONS[kind], pd.DataFrame(pictures), notes)] if listed else []
+    frame = pd.DataFrame(pictures, columns=["file", "path", "caption", "group", "row"])
+    return [Gallery(CAPTIONS[kind], frame, notes)] if listed else []
 
 
 def _of_first_seed(cells: pd.DataFrame, kind: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
