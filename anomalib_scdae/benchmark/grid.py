@@ -2,9 +2,11 @@
 """The grid: rows (models) x datasets x categories x seeds, read from YAML and checked before any work."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -94,6 +96,10 @@ class Row:
         """What an error message calls it."""
         return f"Row '{self.name}'"
 
+    def takes(self, argument: str) -> bool:
+        """Tell whether the model takes an argument of that name."""
+        return accepts(self.model_class, argument)
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -164,40 +170,36 @@ class Grid:
         Raises:
             UserError: If there is no teacher.
         """
-        teacher, penalty = (
-            str(known.get(name, "auto")) if (given := getattr(self, name)) == "auto" else given
-            for name in ("teacher", "penalty_images")
-        )
-        if teacher == "auto" and self._uses_teacher:
-            teacher = load_teacher().source.split(" ")[0] if download else _teacher_at_hand()
-        if penalty == "auto":
-            penalty = "imagenette" if imagenette().is_present() else "bundled"
-        return replace(self, teacher=teacher, penalty_images=penalty)
 
-    @property
-    def _uses_teacher(self) -> bool:
-        return any(accepts(row.model_class, "teacher") and "teacher" not in row.init_args for row in self.rows)
+        def given_or_known(name: str) -> str:
+            given = getattr(self, name)
+            return str(known.get(name, given)) if given == "auto" else given
+
+        teacher, penalty_images = map(given_or_known, ("teacher", "penalty_images"))
+        if teacher == "auto" and any("teacher" not in row.init_args and row.takes("teacher") for row in self.rows):
+            if download:
+                teacher = load_teacher().source.split(" ")[0]
+            else:
+                teacher = "efficientad" if published_weights().is_present() else "bundled"
+        if penalty_images == "auto":
+            penalty_images = "imagenette" if imagenette().is_present() else "bundled"
+        return replace(self, teacher=teacher, penalty_images=penalty_images)
 
     def cells(self) -> list[Cell]:
-        """Return all cells, in the order in which they run."""
-        cells = list(self._cells())
-        seen: set[str] = set()
-        for cell in cells:
-            if cell.id in seen:
-                msg = f"Two cells of the grid are called {cell.id}: give rows and datasets different names."
-                raise UserError(msg)
-            seen.add(cell.id)
+        """Return all cells, in the order in which they run: a category is completed before the next one begins."""
+        places = [(dataset, category) for dataset in self.datasets for category in dataset.categories]
+        cells = [
+            self._cell(row, dataset, category, seed)
+            for (dataset, category), seed, row in product(places, self.seeds, self.rows)
+        ]
+        name, count = Counter(cell.id for cell in cells).most_common(1)[0]
+        if count > 1:
+            msg = f"Two cells of the grid are called {name}: give rows and datasets different names."
+            raise UserError(msg)
         return cells
 
-    def _cells(self) -> Iterator[Cell]:
-        for dataset in self.datasets:
-            for category in dataset.categories:
-                for seed in self.seeds:
-                    first = category == dataset.categories[0] and seed == self.seeds[0]
-                    for row in self.rows:
-                        yield self._cell(row, dataset, category, seed, first)
-
-    def _cell(self, row: Row, dataset: Dataset, category: str, seed: int, first: bool) -> Cell:
+    def _cell(self, row: Row, dataset: Dataset, category: str, seed: int) -> Cell:
+        first = category == dataset.categories[0] and seed == self.seeds[0]
         wants_latency = first if row.latency is None else row.latency
         return Cell(
             id=f"{_slug(row.name)}--{_slug(dataset.name, lower=False)}--{_slug(category, lower=False)}--seed{seed}",
@@ -226,7 +228,7 @@ class Grid:
         """Return class and arguments of a row, with the grid's settings where the class takes them."""
         names = ("image_size", "teacher", "penalty_images", "lr")
         shared = {name: value for name in names if (value := getattr(self, name)) is not None}
-        own = {name: value for name, value in shared.items() if accepts(row.model_class, name)}
+        own = {name: value for name, value in shared.items() if row.takes(name)}
         return {"class_path": row.class_path, "init_args": {**own, **row.init_args}}
 
 
@@ -317,11 +319,6 @@ def _dataset(entry: Mapping[str, Any], number: int) -> Dataset:
         msg = f"{where} has categories, but {dataset.data_class.__name__} takes none: give each folder its own entry."
         raise UserError(msg)
     return dataset
-
-
-def _teacher_at_hand() -> str:
-    """Return what ``auto`` stands for without a download."""
-    return "efficientad" if published_weights().is_present() else "bundled"
 
 
 def _check_folders(dataset: Dataset) -> None:

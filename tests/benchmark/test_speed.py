@@ -17,14 +17,29 @@ from hypothesis import strategies as st
 
 from anomalib_scdae.benchmark.baselines import EfficientAdAsShipped
 from anomalib_scdae.benchmark.process import ChildError
-from anomalib_scdae.benchmark.speed import measure_speed, training
+from anomalib_scdae.benchmark.speed import measure_speed, measurement, training
 from anomalib_scdae.benchmark.speed.data import CATEGORY, picture, write_dataset, write_penalty_images
 from anomalib_scdae.benchmark.speed.measurement import Measurement, sample_frame, seconds_per_image, validations
-from anomalib_scdae.benchmark.speed.targets import TARGETS, verdict
+from anomalib_scdae.benchmark.speed.targets import TARGETS, Extent, verdict
 from anomalib_scdae.benchmark.speed.training import Finished, Sample, Task, Turns, default_model
 from anomalib_scdae.errors import UserError
 from tests.benchmark.ticking import tick
 
+#: Next to nothing: a trial, whose figures mean nothing.
+QUICK = Extent(
+    step_rounds=1,
+    steps=1,
+    warm_up=0,
+    file_size=(300, 320),
+    files=2,
+    validation_files=1,
+    epochs=2,
+    turns=1,
+    inference_rounds=2,
+    calibration_images=2,
+    peak_repeats=1,
+    workers=0,
+)
 KEYS = [
     "train_step_fp32",
     "train_step_bf16",
@@ -188,9 +203,12 @@ def test_dataset_is_read_by_anomalib(tmp_path: Path) -> None:
     assert picture(1, (40, 50)).std() > 10
 
 
-def test_an_unknown_device_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="use cpu"):
-        measure_speed(tmp_path / "output", device="tpu")
+def test_an_unknown_device_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measurement, "default_device", lambda: torch.device("mps"))
+    with pytest.raises(UserError, match="'mps', but on cpu and cuda"):
+        measure_speed(tmp_path / "output")
     assert not (tmp_path / "output").exists()
 
 
@@ -199,15 +217,15 @@ def test_a_part_that_fails_costs_only_its_own_keys_and_is_told(tmp_path: Path, m
         msg = "out of memory"
         raise RuntimeError(msg)
 
-    def measure(measurement: Measurement) -> None:
-        measurement.ratios["train_end_to_end"] = 0.5
+    def measure(self: Measurement) -> None:
+        self.ratios["train_end_to_end"] = 0.5
 
     monkeypatch.setattr(Measurement, "steps", fail)
     monkeypatch.setattr(Measurement, "trainings", measure)
     monkeypatch.setattr(Measurement, "peaks", measure)
     monkeypatch.setattr(Measurement, "predictions", measure)
     with pytest.raises(UserError, match="train_step_fp32, train_step_bf16 could not be measured"):
-        measure_speed(tmp_path, device="cpu", quick=True)
+        measure_speed(tmp_path, QUICK)
     assert json.loads((tmp_path / "speed.json").read_text()) == {**dict.fromkeys(KEYS), "train_end_to_end": 0.5}
     assert "out of memory" in json.loads((tmp_path / "speed_details.json").read_text())["errors"]["train_step_fp32"]
 
@@ -231,7 +249,7 @@ def test_nothing_happens_out_of_turn(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.slow
 @pytest.mark.skipif("SCDAE_TEST_SPEED" not in os.environ, reason="takes several minutes: set SCDAE_TEST_SPEED=1")
 def test_a_quick_run_measures_every_key(tmp_path: Path) -> None:
-    ratios = measure_speed(tmp_path, device="cpu", workers=0, quick=True)
+    ratios = measure_speed(tmp_path, QUICK)
     details = json.loads((tmp_path / "speed_details.json").read_text())
     assert "errors" not in details
     assert not details["export_errors"]

@@ -23,7 +23,7 @@ from anomalib_scdae.benchmark.measure.timing import interleave, quartiles, ratio
 from anomalib_scdae.benchmark.process import call, in_one_sentence
 from anomalib_scdae.benchmark.speed.data import write_dataset, write_penalty_images
 from anomalib_scdae.benchmark.speed.inference import IMAGE_SIZE, OPENVINO, Predictions, time_predictions
-from anomalib_scdae.benchmark.speed.targets import EXTENTS, QUICK, TARGETS, Extent, print_table, verdict
+from anomalib_scdae.benchmark.speed.targets import EXTENTS, TARGETS, Extent, print_table, verdict
 from anomalib_scdae.benchmark.speed.training import MODELS, Sample, Task, TimedTraining, trainings
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.lightning_model import PAPER_STEPS
@@ -35,20 +35,17 @@ TYPICAL_IMAGES = 350
 TYPICAL_EPOCHS = PAPER_STEPS // TYPICAL_IMAGES
 
 
-def measure_speed(
-    output: Path, *, device: str | None = None, workers: int | None = None, quick: bool = False
-) -> dict[str, float | None]:
+def measure_speed(output: Path, extent: Extent | None = None) -> dict[str, float | None]:
     """Measure SCDAE's speed as ratios to that of Anomalib's EfficientAd.
 
     Both have their default arguments, the same teacher, 256 x 256 images and batch size 1, and take turns, so that
-    drift hits both. Nothing else should run on the machine. Takes about ten minutes on two cores.
+    drift hits both. OpenVINO is always timed on the CPU. Nothing else should run on the machine. Takes about ten
+    minutes on two cores.
 
     Args:
         output: Folder that gets ``speed.json`` (the ratios), ``speed_details.json`` (spreads, absolute figures,
             arithmetic, peaks of the machine, environment) and the logs of the trainings.
-        device: ``cpu`` or ``cuda``; default: the accelerator at hand. OpenVINO is always timed on the CPU.
-        workers: Processes that read images in the whole training; default: Anomalib's default.
-        quick: Whether to measure next to nothing, to see that everything runs.
+        extent: How much is measured; default: what takes minutes on the accelerator at hand, or on the CPU.
 
     Returns:
         What is in ``speed.json``: a ratio for each key of :data:`TARGETS`; ``None`` where it could not be measured.
@@ -56,14 +53,13 @@ def measure_speed(
     Raises:
         UserError: If the device is not there; or if a part could not be measured, when all others are written.
     """
-    device = device or default_device().type
-    if device not in {"cpu", "cuda"} or (device == "cuda" and not torch.cuda.is_available()):
-        msg = f"Speed cannot be measured on {device!r}: use cpu, or cuda where PyTorch finds a CUDA device."
+    device = default_device().type
+    if device not in EXTENTS:
+        msg = f"Speed cannot be measured on {device!r}, but on {' and '.join(EXTENTS)}: hide the accelerator first."
         raise UserError(msg)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="anomalib-scdae-speed-") as folder:
-        extent = QUICK if quick else EXTENTS[device]
-        return Measurement(output, Path(folder), device, workers, extent).run()
+        return Measurement(output, Path(folder), device, extent or EXTENTS[device]).run()
 
 
 class Measurement:
@@ -72,13 +68,12 @@ class Measurement:
     Args:
         output: See :func:`measure_speed`.
         folder: Gets what need not be kept.
-        device: See :func:`measure_speed`.
-        workers: See :func:`measure_speed`.
+        device: ``cpu`` or ``cuda``.
         extent: How much is measured.
     """
 
-    def __init__(self, output: Path, folder: Path, device: str, workers: int | None, extent: Extent) -> None:
-        self.output, self.folder, self.device, self.workers, self.extent = output, folder, device, workers, extent
+    def __init__(self, output: Path, folder: Path, device: str, extent: Extent) -> None:
+        self.output, self.folder, self.device, self.extent = output, folder, device, extent
         self.penalty_images = write_penalty_images(folder / "penalty")
         # Of the networks' input size, and of the size that cameras have.
         self.small = write_dataset(folder / "small", IMAGE_SIZE, extent.calibration_images, 1)
@@ -94,8 +89,8 @@ class Measurement:
                 "image_size": IMAGE_SIZE,
                 "openvino_inference_precision_hint": "f32",
                 "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
-                "workers": workers if workers is not None else "Anomalib's default (8)",
                 **asdict(extent),
+                "workers": "Anomalib's default (8)" if extent.workers is None else extent.workers,
             },
             "measurements": {},
         }
@@ -162,7 +157,7 @@ class Measurement:
             taken[training.model].append(training.turn(length))
             return sum(sample.seconds for sample in taken[training.model][-1])
 
-        with trainings(self._tasks("image", "training", self.large, "32-true", self.workers)) as started:
+        with trainings(self._tasks("image", "training", self.large, "32-true", extent.workers)) as started:
             for training in started:
                 training.begin()
             turns = {training.model: partial(turn, training) for training in started}
