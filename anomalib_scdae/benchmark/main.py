@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from anomalib_scdae.benchmark.cells import FAILED, FINISHED, Cell
-from anomalib_scdae.benchmark.checks import check_inputs, check_models
 from anomalib_scdae.benchmark.comparison import Comparison
 from anomalib_scdae.benchmark.display import print_cells
 from anomalib_scdae.benchmark.grid import DatasetEntry, RowEntry, parse_grid
+from anomalib_scdae.benchmark.grid_checks import check_inputs, check_models
 from anomalib_scdae.benchmark.pools import LocalPool, Pool, RayOptions, RayPool
 from anomalib_scdae.benchmark.store import read_header
 from anomalib_scdae.errors import UserError

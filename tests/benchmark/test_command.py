@@ -118,7 +118,7 @@ def test_without_a_run_no_input_is_loaded(smoke: list[str], option: str, monkeyp
     def refuse(*_: object) -> None:
         raise AssertionError
 
-    for module in ("grid.load_teacher", "checks.load_teacher", "checks.load_penalty_images"):
+    for module in ("grid.load_teacher", "grid_checks.load_teacher", "grid_checks.load_penalty_images"):
         monkeypatch.setattr(f"anomalib_scdae.benchmark.{module}", refuse)
     assert main([*smoke, option, "--teacher", "auto", "--penalty_images", "auto"]) == 0
 

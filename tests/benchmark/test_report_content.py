@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from anomalib_scdae.benchmark.report import write_report
 from anomalib_scdae.benchmark.report.accuracy import ablation_tables, method_table, part_tables, spro_tables
-from anomalib_scdae.benchmark.report.cells import cell_tables, environment_note
+from anomalib_scdae.benchmark.report.all_cells import cell_tables, environment_note
 from anomalib_scdae.benchmark.report.cost import cost_tables, latency_tables
 from anomalib_scdae.benchmark.report.headline import key_figures, summarise
 from anomalib_scdae.benchmark.report.markdown import escape, to_markdown

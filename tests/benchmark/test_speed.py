@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from anomalib_scdae.benchmark.baselines import EfficientAdAsShipped
 from anomalib_scdae.benchmark.process import ChildError
-from anomalib_scdae.benchmark.speed import measure_speed, measurement, training
+from anomalib_scdae.benchmark.speed import measure_speed, measurement, turns
 from anomalib_scdae.benchmark.speed.data import CATEGORY, picture, write_dataset, write_penalty_images
 from anomalib_scdae.benchmark.speed.measurement import Measurement, sample_frame, seconds_per_image, validations
 from anomalib_scdae.benchmark.speed.targets import TARGETS, Extent, verdict
-from anomalib_scdae.benchmark.speed.training import Finished, Sample, Task, Turns, default_model
+from anomalib_scdae.benchmark.speed.turns import Finished, Sample, Task, Turns, default_model
 from anomalib_scdae.errors import UserError
 from tests.benchmark.ticking import tick
 
@@ -233,9 +233,9 @@ def test_a_part_that_fails_costs_only_its_own_keys_and_is_told(tmp_path: Path, m
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be halted there")
 def test_nothing_happens_out_of_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "train", tick)
+    monkeypatch.setattr(turns, "train", tick)
     task = Task("SCDAE", "step", tmp_path, tmp_path, tmp_path)
-    with training.trainings([task]) as (ticking,):
+    with turns.trainings([task]) as (ticking,):
         ticking.begin()
         before = ticking.turn(1)
         time.sleep(0.5)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmark's report: Markdown for a repository, and one self-contained HTML page to hand around.
 
-``results`` reads all cells into one DataFrame and averages its columns. ``accuracy``, ``cost`` and ``cells`` make
+``results`` reads all cells into one DataFrame and averages its columns. ``accuracy``, ``cost`` and ``all_cells`` make
 tables of it, ``headline`` sentences, ``charts`` drawings; ``page`` puts them together.
 """
 

@@ -216,7 +216,7 @@ def _colour(number: int) -> str:
 
 def _make_logarithmic(axis: Axis, low: float, high: float) -> None:
     """Make an axis logarithmic, with plain numbers, from one power of ten to another."""
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # type: ignore[attr-defined]
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     axis.set_view_interval(10.0**first, 10.0 ** max(last, first + 1), ignore=True)
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if last - first < 3 else (1,)))

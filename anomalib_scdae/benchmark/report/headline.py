@@ -3,7 +3,7 @@
 
 from anomalib_scdae.benchmark.cells import FINISHED
 from anomalib_scdae.benchmark.published import DATASET, EXPERIMENTS, published_method
-from anomalib_scdae.benchmark.report.cells import environment_note, progress_sentence
+from anomalib_scdae.benchmark.report.all_cells import environment_note, progress_sentence
 from anomalib_scdae.benchmark.report.cost import FORMATS
 from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, Average, Results, average
 from anomalib_scdae.benchmark.report.tables import DAGGER, signed, times

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from anomalib_scdae.benchmark.report.accuracy import accuracy_tables, other_metrics_tables, part_tables, spro_tables
-from anomalib_scdae.benchmark.report.cells import PACKAGES, cell_tables, progress_sentence
+from anomalib_scdae.benchmark.report.all_cells import PACKAGES, cell_tables, progress_sentence
 from anomalib_scdae.benchmark.report.charts import accuracy_bars, latency_scatter, loss_curves, term_curves
 from anomalib_scdae.benchmark.report.cost import cost_tables, latency_tables
 from anomalib_scdae.benchmark.report.headline import key_figures, summarise

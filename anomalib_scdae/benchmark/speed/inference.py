@@ -15,7 +15,7 @@ from anomalib_scdae.benchmark.measure.timing import interleave, stopwatch
 from anomalib_scdae.benchmark.process import Failure
 from anomalib_scdae.benchmark.speed.data import CATEGORY
 from anomalib_scdae.benchmark.speed.targets import Extent
-from anomalib_scdae.benchmark.speed.training import MODELS, default_model, weights_of
+from anomalib_scdae.benchmark.speed.turns import MODELS, default_model, weights_of
 
 IMAGE_SIZE = (256, 256)
 BATCHES = (1, 8)

@@ -24,7 +24,7 @@ from anomalib_scdae.benchmark.process import call, in_one_sentence
 from anomalib_scdae.benchmark.speed.data import write_dataset, write_penalty_images
 from anomalib_scdae.benchmark.speed.inference import IMAGE_SIZE, OPENVINO, Predictions, time_predictions
 from anomalib_scdae.benchmark.speed.targets import EXTENTS, TARGETS, Extent, print_table, verdict
-from anomalib_scdae.benchmark.speed.training import MODELS, Sample, Task, TimedTraining, trainings
+from anomalib_scdae.benchmark.speed.turns import MODELS, Sample, Task, TimedTraining, trainings
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.lightning_model import PAPER_STEPS
 

@@ -128,7 +128,11 @@ class TimedTraining(ChildProcess):
 def trainings(tasks: Sequence[Task]) -> Iterator[list[TimedTraining]]:
     """Start a process for each task, and leave none behind."""
     with ExitStack() as stack:
-        yield [stack.enter_context(TimedTraining(task)) for task in tasks]
+        started = []
+        for task in tasks:
+            started.append(TimedTraining(task))
+            stack.enter_context(started[-1])
+        yield started
 
 
 class Finished(Exception):  # noqa: N818 - not an error
