@@ -4,11 +4,11 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from anomalib.data import AnomalibDataModule
 from anomalib.models import AnomalibModule
@@ -33,31 +33,10 @@ from anomalib_scdae.model.image_size import height_and_width
 OWN_TRAINER_KEYS = ("callbacks", "logger", "default_root_dir", "enable_progress_bar", "enable_model_summary")
 
 
-class RowEntry(TypedDict, total=False):
-    """An entry of ``models``, as the command line reads it; :class:`Row` explains the keys.
-
-    The types matter: jsonargparse reads a text whose type it does not know as YAML once more, and makes a mapping of a
-    remark such as ``"EfficientAD: one plain autoencoder."``.
-    """
-
-    name: str
-    class_path: str
-    init_args: dict[str, Any]
-    experiment: int | str
-    trainer: dict[str, Any]
-    data: dict[str, Any]
-    latency: bool | None
-    backbone_weights: str | None
-    note: str | None
-
-
-class DatasetEntry(TypedDict, total=False):
-    """An entry of ``datasets``, as the command line reads it; :class:`Dataset` explains the keys."""
-
-    name: str
-    class_path: str
-    init_args: dict[str, Any]
-    categories: str | list[str]
+#: An entry of ``models`` or ``datasets`` as the command line reads it, see :class:`Row` and :class:`Dataset`. The types
+#: matter: jsonargparse reads a text whose type it does not know as YAML once more, and makes a mapping of a remark such
+#: as ``"EfficientAD: one plain autoencoder."``.
+Entry = dict[str, str | bool | int | float | list | dict | None]
 
 
 @dataclass(frozen=True)
@@ -283,42 +262,43 @@ def parse_grid(
 
 
 def _row(entry: Mapping[str, Any], number: int) -> Row:
-    where = f"models, entry {number},"
-    check_keys(entry, RowEntry.__annotations__, where)
-    if "class_path" not in entry:
-        msg = f"{where} has no class_path: name the model's class, e.g. SCDAE."
+    given = _checked(entry, Row, f"models, entry {number},", "class_path: SCDAE")
+    if given.get("backbone_weights") not in {None, "packaged"}:
+        msg = (
+            f"models, entry {number}, has backbone_weights '{given['backbone_weights']}': leave it out, or say "
+            "'packaged'."
+        )
         raise UserError(msg)
-    experiment = entry.get("experiment")
-    given: dict[str, Any] = {
-        "name": str(entry.get("name", entry["class_path"].rpartition(".")[2])),
-        "experiment": None if experiment is None else str(experiment),
-    }
-    rest = {key: value for key, value in entry.items() if key not in given and value is not None}
-    if rest.get("backbone_weights") not in {None, "packaged"}:
-        msg = f"{where} has backbone_weights '{rest['backbone_weights']}': leave it out, or say 'packaged'."
-        raise UserError(msg)
-    return Row(**given, **rest)
+    if "experiment" in given:
+        given["experiment"] = str(given["experiment"])
+    return Row(**given)
 
 
 def _dataset(entry: Mapping[str, Any], number: int) -> Dataset:
     where = f"datasets, entry {number},"
-    check_keys(entry, DatasetEntry.__annotations__, where)
-    if not entry.get("class_path"):
-        msg = f"{where} has no class_path: give one, e.g. class_path: SyntheticLOCO, categories: [pushpins]."
-        raise UserError(msg)
-    name = str(entry.get("name", entry["class_path"].rpartition(".")[2]))
-    init_args = dict(entry.get("init_args") or {})
-    given = entry.get("categories") or init_args.pop("category", None) or []
-    categories = [given] if isinstance(given, str) else [str(category) for category in given]
-    dataset = Dataset(name, entry["class_path"], categories or [name], init_args)
+    given = _checked(entry, Dataset, where, "class_path: SyntheticLOCO, categories: [pushpins]")
+    init_args = dict(given.get("init_args") or {})
+    named = given.get("categories") or init_args.pop("category", None) or []
+    categories = [named] if isinstance(named, str) else [str(category) for category in named]
+    dataset = Dataset(given["name"], given["class_path"], categories or [given["name"]], init_args)
     has_categories = accepts(dataset.data_class, "category")
     if has_categories and not categories:
-        msg = f"{where} has no categories: name at least one of {name}, e.g. categories: [pushpins]."
+        msg = f"{where} has no categories: name at least one of {dataset.name}, e.g. categories: [pushpins]."
         raise UserError(msg)
     if categories and not has_categories:
         msg = f"{where} has categories, but {dataset.data_class.__name__} takes none: give each folder its own entry."
         raise UserError(msg)
     return dataset
+
+
+def _checked(entry: Mapping[str, Any], kind: type[Row | Dataset], where: str, example: str) -> dict[str, Any]:
+    """Return what an entry says, with a name, once its keys are known to be right."""
+    check_keys(entry, [attribute.name for attribute in fields(kind)], where)
+    given = {key: value for key, value in entry.items() if value is not None}
+    if not given.get("class_path"):
+        msg = f"{where} has no class_path: name a class, e.g. {example}."
+        raise UserError(msg)
+    return {**given, "name": str(given.get("name", given["class_path"].rpartition(".")[2]))}
 
 
 def _check_folders(dataset: Dataset) -> None:

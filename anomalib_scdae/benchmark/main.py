@@ -13,17 +13,13 @@ from typing import Any, Literal
 from anomalib_scdae.benchmark.cells import FAILED, FINISHED, Cell
 from anomalib_scdae.benchmark.comparison import Comparison
 from anomalib_scdae.benchmark.display import print_cells
-from anomalib_scdae.benchmark.grid import DatasetEntry, RowEntry, parse_grid
+from anomalib_scdae.benchmark.grid import Entry, parse_grid
 from anomalib_scdae.benchmark.grid_checks import check_inputs, check_models
 from anomalib_scdae.benchmark.pools import LocalPool, Pool, RayOptions, RayPool
 from anomalib_scdae.benchmark.store import read_header
 from anomalib_scdae.errors import UserError
 
 SCHEMA = 1
-#: What the command line takes: a dictionary that is no proper entry gets through, as ``parse_grid`` tells the mistake
-#: and its remedy better than a parser can.
-GivenRow = RowEntry | dict[str, Any]
-GivenDataset = DatasetEntry | dict[str, Any]
 #: The options that ``--what speed`` heeds.
 SPEED_OPTIONS = ("output", "what")
 
@@ -34,8 +30,8 @@ def benchmark(
     what: Literal["compare", "speed"] = "compare",
     name: str = "benchmark",
     layout: Literal["methods", "ablation"] | None = None,
-    models: Sequence[GivenRow] = (),
-    datasets: Sequence[GivenDataset] = (),
+    models: Sequence[Entry] = (),
+    datasets: Sequence[Entry] = (),
     seeds: Sequence[int] = (0,),
     trainer: dict[str, Any] | None = None,
     image_size: int | list[int] = 256,
