@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.ticker import LogLocator, NullLocator
 
 from anomalib_scdae.benchmark.report.cost import FORMATS
 from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, PLACE, Average, Results, finite
@@ -137,7 +135,7 @@ def _draw_scatter(title: str, points: Mapping[tuple[str, int], tuple[list[float]
     lowest, highest = min(low for (_, low, _), _ in points.values()), max(high for (_, _, high), _ in points.values())
     wide = highest > 8 * lowest
     if wide:
-        _make_logarithmic(axes.xaxis, lowest, highest)
+        _make_logarithmic(axes, "x", lowest, highest)
     else:
         axes.set_xlim(0, 1.1 * highest)
     axes.grid(color=RULE)
@@ -202,7 +200,7 @@ def _draw_curves(title: str, description: str, curves: Mapping[tuple[str, int], 
         (line,) = axes.plot(curve.index, curve, style, color=_colour(number), linewidth=1.7, clip_on=False)
         add_tooltip(line, f"{label}: {curve.iloc[-1]:.3g} at step {curve.index[-1]:,.0f}")
     values = pd.concat(list(drawn.values()))
-    _make_logarithmic(axes.yaxis, values.min(), values.max())
+    _make_logarithmic(axes, "y", values.min(), values.max())
     axes.set_xlim(0, max(values.index.max(), 1))
     axes.grid(axis="y", color=RULE)
     axes.spines["bottom"].set(visible=True, color=QUIET)
@@ -214,11 +212,15 @@ def _colour(number: int) -> str:
     return SERIES[number % len(SERIES)]
 
 
-def _make_logarithmic(axis: Axis, low: float, high: float) -> None:
-    """Make an axis logarithmic, with plain numbers, from one power of ten to another."""
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # type: ignore[attr-defined]
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    axis.set_view_interval(10.0**first, 10.0 ** max(last, first + 1), ignore=True)
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if last - first < 3 else (1,)))
-    axis.set_minor_locator(NullLocator())
+def _make_logarithmic(axes: Axes, name: str, low: float, high: float) -> None:
+    """Make an axis logarithmic, with plain numbers: 1, 2, 5 of each decade, or 1 alone where there are many."""
+    powers = 10.0 ** np.arange(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+    ticks = np.outer(powers, [1, 2, 5] if high <= 100 * low else [1]).ravel()
+    # The axis ends at ticks, so that it always has two.
+    first = ticks[ticks <= low].max()
+    last = ticks[(ticks >= high) & (ticks > first)].min()
+    axes.set(**{f"{name}scale": "log", f"{name}lim": (first, last)})
+    axis = getattr(axes, f"{name}axis")
+    axis.set_ticks(ticks[(ticks >= first) & (ticks <= last)], minor=False)
+    axis.set_ticks([], minor=True)
     axis.set_major_formatter("{x:g}")
