@@ -2,7 +2,6 @@
 """Shows how far a comparison is: bars on a terminal, lines elsewhere; and the list of cells with their times."""
 
 from collections.abc import Collection, Sequence
-from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
@@ -14,62 +13,52 @@ from anomalib_scdae.benchmark.cells import FINISHED, Cell, CellFolder
 from anomalib_scdae.benchmark.estimate import Estimator
 
 
-class Display(AbstractContextManager["Display"]):
-    """What a runner tells, on the standard output.
+class Display(Progress):
+    """What a comparison tells on the standard output while it is open.
 
     Args:
         cells: Number of cells to run.
     """
 
     def __init__(self, cells: int) -> None:
-        self.cells, self.done = cells, 0
-        self.console = Console()
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[phase]}"))
-        self.progress = Progress(
-            *columns,
+        console = Console()
+        super().__init__(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[phase]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
+            console=console,
+            disable=not console.is_terminal,
         )
-        self.all = self.progress.add_task("cells", total=cells, phase=f"0/{cells}")
+        self.cells, self.done = cells, 0
+        self.all = self.add_task("cells", total=cells, phase=f"0/{cells}")
         self.bars: dict[str, TaskID] = {}
-
-    def __enter__(self) -> "Display":
-        """Show the bars."""
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Take the bars away."""
-        self.progress.stop()
 
     def poll(self, folders: Sequence[CellFolder]) -> None:
         """Time has passed: look at how far the cells that have not ended are."""
         for folder in folders:
-            told = folder.progress()
-            if not told:
-                continue
-            self._start(folder.cell)
-            step, total = told.get("step"), told.get("total")
-            phase = told["phase"] + (f" {step}/{total or '?'}" if step else "")
-            self.progress.update(self.bars[folder.cell.id], completed=step or 0, total=total, phase=phase)
+            if told := folder.progress():
+                step, total = told.get("step"), told.get("total")
+                phase = told["phase"] + (f" {step}/{total or '?'}" if step else "")
+                self.update(self._bar_of(folder.cell), completed=step or 0, total=total, phase=phase)
 
     def ended(self, folder: CellFolder) -> None:
         """A cell has ended."""
-        self._start(folder.cell)
+        bar = self._bar_of(folder.cell)
         self.done += 1
-        self._print(f"[{self.done}/{self.cells}] {folder.cell.label}: {_outcome(folder.entry())}")
-        self.progress.remove_task(self.bars.pop(folder.cell.id))
-        self.progress.update(self.all, completed=self.done, phase=f"{self.done}/{self.cells}")
+        self._tell(f"[{self.done}/{self.cells}] {folder.cell.label}: {_outcome(folder.entry())}")
+        self.remove_task(bar)
+        self.update(self.all, completed=self.done, phase=f"{self.done}/{self.cells}")
 
-    def _start(self, cell: Cell) -> None:
+    def _bar_of(self, cell: Cell) -> TaskID:
         if cell.id not in self.bars:
-            self.bars[cell.id] = self.progress.add_task(cell.label, total=None, phase="starting")
+            self.bars[cell.id] = self.add_task(cell.label, total=None, phase="starting")
             if not self.console.is_terminal:
-                self._print(f"started: {cell.label}")
+                self._tell(f"started: {cell.label}")
+        return self.bars[cell.id]
 
-    def _print(self, line: str) -> None:
+    def _tell(self, line: str) -> None:
         self.console.print(line, markup=False, soft_wrap=True)
 
 
