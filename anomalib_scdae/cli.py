@@ -42,7 +42,7 @@ COMMANDS: dict[str, Command] = {
         "Image AUROC and AU-sPRO per anomaly type from anomaly maps on disk, as the benchmark's authors compute them.",
     ),
     "synthesize": Command(
-        "anomalib_scdae.data.synthetic.command:synthesize",
+        "anomalib_scdae.data.synthetic.synthesize:synthesize",
         "Render SyntheticLOCO: five products with logical anomalies, in the layout of MVTec LOCO.",
     ),
     "teachers": Command("anomalib_scdae.distill.card:teachers", "List the teachers at hand with their provenance."),

@@ -43,10 +43,6 @@ class Cell:
     latency: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
 
-    def config(self) -> dict[str, Any]:
-        """Return what is written to the cell's ``config.yaml``."""
-        return asdict(self)
-
     @property
     def label(self) -> str:
         """What the progress display calls it."""
@@ -88,13 +84,61 @@ class CellFolder:
         self.checkpoints = self.path / "checkpoints"
         self.engine = self.path / "engine"
 
-    def result(self) -> dict[str, Any] | None:
-        """Read ``result.json``; ``None`` unless it was made with the cell's settings."""
-        return read_json(self.path / "result.json") if self.is_current() else None
+    def result(self) -> dict[str, Any]:
+        """Read ``result.json``; empty unless it is there and was made with the cell's settings."""
+        return (read_json(self.path / "result.json") if self.is_current() else None) or {}
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write ``result.json``."""
         write_json(self.path / "result.json", result)
+
+    def fail(self, error: str) -> None:
+        """Record that the cell has failed, with one sentence that says why."""
+        self.write_result({"status": FAILED, "error": error})
+
+    @property
+    def status(self) -> str:
+        """``finished``, ``failed`` or ``pending``."""
+        return self.result().get("status", PENDING)
+
+    def entry(self) -> dict[str, Any]:
+        """Return what ``results.json`` says of the cell: its result, its failure, or that it is pending."""
+        known, cell = self.result(), self.cell
+        description = {
+            "id": cell.id,
+            "row": cell.row,
+            "model": cell.model["class_path"].rpartition(".")[2],
+            "experiment": cell.experiment,
+            "dataset": cell.dataset,
+            "category": cell.category,
+            "seed": cell.seed,
+        }
+        notes = [*cell.notes, *known.get("notes", [])]
+        if error := (known.get("latency") or {}).get("error"):
+            notes.append(f"Latency could not be measured: {error}")
+        status = {"status": PENDING, "error": None}
+        return {**description, **status, **known, **description, "notes": list(dict.fromkeys(notes))}
+
+    @property
+    def lacks_latency(self) -> bool:
+        """Whether the cell is finished and lacks the latency that the grid asks for.
+
+        Latency against another baseline, or an attempt that has failed as a whole, is as good as none.
+        """
+        if self.cell.latency is None or self.status != FINISHED:
+            return False
+        latency = self.result().get("latency")
+        return not latency or "error" in latency or self.config().get("latency") != self._as_saved()["latency"]
+
+    @property
+    def latency_is_due(self) -> bool:
+        """Whether the cell lacks its latency and has the weights to measure it."""
+        return self.lacks_latency and self.weights.exists()
+
+    @property
+    def is_due(self) -> bool:
+        """Whether anything is left to be done."""
+        return self.status != FINISHED or self.latency_is_due
 
     def training(self) -> dict[str, Any] | None:
         """Read what a training that has come to its end has told; ``None`` without one, or without weights."""
@@ -132,12 +176,16 @@ class CellFolder:
     def write_config(self) -> None:
         """Write ``config.yaml``."""
         with files.replacing(self.path / "config.yaml") as file:
-            file.write_text(yaml.safe_dump(self.cell.config(), sort_keys=False), "utf-8")
+            file.write_text(yaml.safe_dump(asdict(self.cell), sort_keys=False), "utf-8")
+
+    def _as_saved(self) -> dict[str, Any]:
+        """Return the cell as it is once written and read: tuples become lists, keys become strings."""
+        return json.loads(json.dumps(asdict(self.cell)))
 
     def is_current(self) -> bool:
         """Tell whether what is in the folder was made with the cell's settings."""
-        saved, config = self.config(), as_json(self.cell.config())
-        return bool(saved) and all(saved.get(key) == config[key] for key in DECISIVE)
+        saved, own = self.config(), self._as_saved()
+        return bool(saved) and all(saved.get(key) == own[key] for key in DECISIVE)
 
     def begin(self) -> None:
         """Make the folder ready for a run; what other settings left is put aside, and weights without a record go."""
@@ -149,6 +197,11 @@ class CellFolder:
         (self.path / "result.json").unlink(missing_ok=True)
         if self.training() is None:
             self.weights.unlink(missing_ok=True)
+        self.write_config()
+
+    def begin_latency(self) -> None:
+        """Make the folder of a finished cell ready for the measurement of its latency."""
+        self.write_result({key: value for key, value in self.result().items() if key != "latency"})
         self.write_config()
 
 
@@ -164,11 +217,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-def as_json(value: Any) -> Any:
-    """Return what comes back when a value is written and read: tuples become lists, keys become strings."""
-    return json.loads(json.dumps(value))
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from anomalib_scdae.errors import UserError
 
@@ -82,24 +82,26 @@ def instantiate(cls: type, init_args: Mapping[str, Any], where: str, **objects: 
         where: The place in the configuration, for error messages.
         **objects: Arguments that are objects already.
     """
-    parser, parsed = _parse(cls, init_args, where)
-    arguments = parser.instantiate_classes(parsed).object
+    arguments = _parser(cls).instantiate_classes(_parse(cls, init_args, where)).object
     return cls(**{name: arguments[name] for name in init_args}, **objects)
 
 
 @cache
+def _parser(cls: type) -> ArgumentParser:
+    """Return a parser of what the constructor takes, also of what it passes on as ``**kwargs``."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls, "object", fail_untyped=False, instantiate=False)
+    return parser
+
+
+@cache
 def _defaults(cls: type) -> dict[str, Any]:
-    """Return what the constructor takes, also what it passes on as ``**kwargs``, as the command line does."""
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(cls, "object", fail_untyped=False, instantiate=False)
-    return dict(parser.get_defaults().object.as_dict())
+    return dict(_parser(cls).get_defaults().object.as_dict())
 
 
-def _parse(cls: type, init_args: Mapping[str, Any], where: str) -> tuple[ArgumentParser, Any]:
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(cls, "object", fail_untyped=False, instantiate=False)
+def _parse(cls: type, init_args: Mapping[str, Any], where: str) -> Namespace:
     try:
-        return parser, parser.parse_object({"object": dict(init_args)})
+        return _parser(cls).parse_object({"object": dict(init_args)})
     except Exception as error:  # jsonargparse raises several kinds, with messages of many lines
         reason = " ".join(str(error).split())
         msg = f"{where}: {cls.__name__} does not take these init_args ({reason[:300]})."

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shows how far a comparison is: bars on a terminal, lines elsewhere; and the list of cells with their times."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,84 +11,72 @@ from rich.table import Table
 
 from anomalib_scdae.benchmark.cells import FINISHED, Cell, CellFolder
 from anomalib_scdae.benchmark.estimate import Estimator
-from anomalib_scdae.benchmark.store import Store
 
 
-class Display(AbstractContextManager["Display"]):
-    """What a runner tells, on the standard output.
+class Display(Progress):
+    """What a comparison tells on the standard output while it is open.
 
     Args:
         cells: Number of cells to run.
     """
 
     def __init__(self, cells: int) -> None:
-        self.cells, self.done = cells, 0
-        self.console = Console()
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[phase]}"))
-        self.progress = Progress(
-            *columns,
+        console = Console()
+        super().__init__(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[phase]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=self.console,
-            disable=not self.console.is_terminal,
+            console=console,
+            disable=not console.is_terminal,
         )
-        self.all = self.progress.add_task("cells", total=cells, phase=f"0/{cells}")
+        self.cells, self.done = cells, 0
+        self.all = self.add_task("cells", total=cells, phase=f"0/{cells}")
         self.bars: dict[str, TaskID] = {}
-
-    def __enter__(self) -> "Display":
-        """Show the bars."""
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Take the bars away."""
-        self.progress.stop()
 
     def poll(self, folders: Sequence[CellFolder]) -> None:
         """Time has passed: look at how far the cells that have not ended are."""
         for folder in folders:
-            told = folder.progress()
-            if not told:
-                continue
-            self._start(folder.cell)
-            step, total = told.get("step"), told.get("total")
-            phase = told["phase"] + (f" {step}/{total or '?'}" if step else "")
-            self.progress.update(self.bars[folder.cell.id], completed=step or 0, total=total, phase=phase)
+            if told := folder.progress():
+                step, total = told.get("step"), told.get("total")
+                phase = told["phase"] + (f" {step}/{total or '?'}" if step else "")
+                self.update(self._bar_of(folder.cell), completed=step or 0, total=total, phase=phase)
 
-    def ended(self, folder: CellFolder, result: dict[str, Any]) -> None:
+    def ended(self, folder: CellFolder) -> None:
         """A cell has ended."""
-        self._start(folder.cell)
+        bar = self._bar_of(folder.cell)
         self.done += 1
-        self._print(f"[{self.done}/{self.cells}] {folder.cell.label}: {_outcome(result)}")
-        self.progress.remove_task(self.bars.pop(folder.cell.id))
-        self.progress.update(self.all, completed=self.done, phase=f"{self.done}/{self.cells}")
+        self._tell(f"[{self.done}/{self.cells}] {folder.cell.label}: {_outcome(folder.entry())}")
+        self.remove_task(bar)
+        self.update(self.all, completed=self.done, phase=f"{self.done}/{self.cells}")
 
-    def _start(self, cell: Cell) -> None:
+    def _bar_of(self, cell: Cell) -> TaskID:
         if cell.id not in self.bars:
-            self.bars[cell.id] = self.progress.add_task(cell.label, total=None, phase="starting")
+            self.bars[cell.id] = self.add_task(cell.label, total=None, phase="starting")
             if not self.console.is_terminal:
-                self._print(f"started: {cell.label}")
+                self._tell(f"started: {cell.label}")
+        return self.bars[cell.id]
 
-    def _print(self, line: str) -> None:
+    def _tell(self, line: str) -> None:
         self.console.print(line, markup=False, soft_wrap=True)
 
 
-def print_cells(cells: list[Cell], store: Store, chosen: set[str]) -> None:
+def print_cells(folders: Sequence[CellFolder], chosen: Collection[str]) -> None:
     """Print all cells with their status and an estimate of the time that is left, for ``--dry_run``."""
-    estimator = Estimator(cells, store)
+    estimator = Estimator(folders)
     table = Table("cell", "status", "estimated time")
     left = 0.0
-    for cell in cells:
-        status = store.status(cell)
-        estimate = "" if status == FINISHED else "not chosen"
-        if status != FINISHED and cell.id in chosen:
-            seconds = estimator.seconds(cell)
+    for folder in folders:
+        status, estimate = folder.status, ""
+        if folder.cell.id not in chosen:
+            estimate = "" if status == FINISHED else "not chosen"
+        elif folder.is_due:
+            seconds = estimator.deployment_seconds if status == FINISHED else estimator.seconds(folder.cell)
+            status += ", latency is due" if status == FINISHED else ""
             left += seconds
             estimate = _time(seconds)
-        elif cell.id in chosen and store.latency_is_due(cell):
-            left += estimator.deployment_seconds
-            status, estimate = f"{status}, latency is due", _time(estimator.deployment_seconds)
-        table.add_row(cell.id, status, estimate)
+        table.add_row(folder.cell.id, status, estimate)
     console = Console() if Console().is_terminal else Console(width=160)
     console.print(table)
     console.print(f"Time left, one cell after the other: about {_time(left)} ({estimator.basis}).")

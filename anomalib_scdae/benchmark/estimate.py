@@ -4,8 +4,7 @@
 from collections.abc import Sequence
 from statistics import mean, median
 
-from anomalib_scdae.benchmark.cells import FINISHED, Cell
-from anomalib_scdae.benchmark.store import Store
+from anomalib_scdae.benchmark.cells import FINISHED, Cell, CellFolder
 
 #: Where nothing is finished yet: a step of EfficientAD's networks at 256 x 256, a test set of 300 images with set-up,
 #: and a model that trains in one pass; measured on two CPU cores, where a GPU takes a thirtieth of it.
@@ -18,41 +17,32 @@ class Estimator:
     """Estimates from the same row's finished cells, else from other rows' seconds a step, else from constants.
 
     Args:
-        cells: All cells.
-        store: Where their results are.
+        folders: The folders of all cells.
     """
 
-    def __init__(self, cells: Sequence[Cell], store: Store) -> None:
-        self._of_row: dict[str, list[float]] = {}
-        step_seconds, other_seconds, deployment_seconds = [], [], []
-        for cell in cells:
-            result = store.result(cell)
-            duration = result.get("duration_seconds")
-            if result["status"] != FINISHED or duration is None:
-                continue
-            self._of_row.setdefault(cell.row, []).append(duration)
-            if "deployment_seconds" in result:
-                deployment_seconds.append(result["deployment_seconds"])
-            training = result["training"]
-            if training["steps"] and cell.steps:
-                step_seconds.append(training["seconds"] / training["steps"])
-                other_seconds.append(duration - training["seconds"])
-        self.step_seconds = median(step_seconds) if step_seconds else STEP_SECONDS
-        self.other_seconds = median(other_seconds) if other_seconds else OTHER_SECONDS
-        self.deployment_seconds = median(deployment_seconds) if deployment_seconds else DEPLOYMENT_SECONDS
-        self.basis = (
-            f"from {sum(map(len, self._of_row.values()))} finished cells"
-            if self._of_row
-            else f"a rough guess: {STEP_SECONDS:g} s a step, as on two CPU cores"
-        )
+    def __init__(self, folders: Sequence[CellFolder]) -> None:
+        results = [(folder.cell, folder.result()) for folder in folders if folder.status == FINISHED]
+        known = [(cell, result) for cell, result in results if "duration_seconds" in result]
+        bounded = [result for cell, result in known if result["training"]["steps"] and cell.steps]
+        trainings = [result["training"] for result in bounded]
+        steps = [training["seconds"] / training["steps"] for training in trainings]
+        others = [result["duration_seconds"] - result["training"]["seconds"] for result in bounded]
+        deployments = [result["deployment_seconds"] for _, result in known if "deployment_seconds" in result]
+        self.step_seconds = median(steps or [STEP_SECONDS])
+        self.other_seconds = median(others or [OTHER_SECONDS])
+        self.deployment_seconds = median(deployments or [DEPLOYMENT_SECONDS])
+        self.basis = f"from {len(known)} finished cells"
+        if not known:
+            self.basis = f"a rough guess: {STEP_SECONDS:g} s a step, as on two CPU cores"
+        self._known = known
 
     def seconds(self, cell: Cell) -> float:
         """Return the estimate for one cell."""
-        return self._training_seconds(cell) + (self.deployment_seconds if cell.latency else 0.0)
-
-    def _training_seconds(self, cell: Cell) -> float:
-        if cell.row in self._of_row:
-            return mean(self._of_row[cell.row])
-        if cell.steps is None:
-            return ONE_PASS_SECONDS
-        return cell.steps * self.step_seconds + self.other_seconds
+        of_row = [result["duration_seconds"] for other, result in self._known if other.row == cell.row]
+        if of_row:
+            training = mean(of_row)
+        elif cell.steps is None:
+            training = ONE_PASS_SECONDS
+        else:
+            training = cell.steps * self.step_seconds + self.other_seconds
+        return training + (self.deployment_seconds if cell.latency else 0.0)

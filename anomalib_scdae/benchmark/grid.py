@@ -2,11 +2,13 @@
 """The grid: rows (models) x datasets x categories x seeds, read from YAML and checked before any work."""
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from anomalib.data import AnomalibDataModule
 from anomalib.models import AnomalibModule
@@ -31,31 +33,10 @@ from anomalib_scdae.model.image_size import height_and_width
 OWN_TRAINER_KEYS = ("callbacks", "logger", "default_root_dir", "enable_progress_bar", "enable_model_summary")
 
 
-class RowEntry(TypedDict, total=False):
-    """An entry of ``models``, as the command line reads it; :class:`Row` explains the keys.
-
-    The types matter: jsonargparse reads a text whose type it does not know as YAML once more, and makes a mapping of a
-    remark such as ``"EfficientAD: one plain autoencoder."``.
-    """
-
-    name: str
-    class_path: str
-    init_args: dict[str, Any]
-    experiment: int | str
-    trainer: dict[str, Any]
-    data: dict[str, Any]
-    latency: bool | None
-    backbone_weights: str | None
-    note: str | None
-
-
-class DatasetEntry(TypedDict, total=False):
-    """An entry of ``datasets``, as the command line reads it; :class:`Dataset` explains the keys."""
-
-    name: str
-    class_path: str
-    init_args: dict[str, Any]
-    categories: str | list[str]
+#: An entry of ``models`` or ``datasets`` as the command line reads it, see :class:`Row` and :class:`Dataset`. The types
+#: matter: jsonargparse reads a text whose type it does not know as YAML once more, and makes a mapping of a remark such
+#: as ``"EfficientAD: one plain autoencoder."``.
+Entry = dict[str, str | bool | int | float | list | dict | None]
 
 
 @dataclass(frozen=True)
@@ -93,6 +74,10 @@ class Row:
     def where(self) -> str:
         """What an error message calls it."""
         return f"Row '{self.name}'"
+
+    def takes(self, argument: str) -> bool:
+        """Tell whether the model takes an argument of that name."""
+        return accepts(self.model_class, argument)
 
 
 @dataclass(frozen=True)
@@ -164,40 +149,36 @@ class Grid:
         Raises:
             UserError: If there is no teacher.
         """
-        teacher, penalty = (
-            str(known.get(name, "auto")) if (given := getattr(self, name)) == "auto" else given
-            for name in ("teacher", "penalty_images")
-        )
-        if teacher == "auto" and self._uses_teacher:
-            teacher = load_teacher().source.split(" ")[0] if download else _teacher_at_hand()
-        if penalty == "auto":
-            penalty = "imagenette" if imagenette().is_present() else "bundled"
-        return replace(self, teacher=teacher, penalty_images=penalty)
 
-    @property
-    def _uses_teacher(self) -> bool:
-        return any(accepts(row.model_class, "teacher") and "teacher" not in row.init_args for row in self.rows)
+        def given_or_known(name: str) -> str:
+            given = getattr(self, name)
+            return str(known.get(name, given)) if given == "auto" else given
+
+        teacher, penalty_images = map(given_or_known, ("teacher", "penalty_images"))
+        if teacher == "auto" and any("teacher" not in row.init_args and row.takes("teacher") for row in self.rows):
+            if download:
+                teacher = load_teacher().source.split(" ")[0]
+            else:
+                teacher = "efficientad" if published_weights().is_present() else "bundled"
+        if penalty_images == "auto":
+            penalty_images = "imagenette" if imagenette().is_present() else "bundled"
+        return replace(self, teacher=teacher, penalty_images=penalty_images)
 
     def cells(self) -> list[Cell]:
-        """Return all cells, in the order in which they run."""
-        cells = list(self._cells())
-        seen: set[str] = set()
-        for cell in cells:
-            if cell.id in seen:
-                msg = f"Two cells of the grid are called {cell.id}: give rows and datasets different names."
-                raise UserError(msg)
-            seen.add(cell.id)
+        """Return all cells, in the order in which they run: a category is completed before the next one begins."""
+        places = [(dataset, category) for dataset in self.datasets for category in dataset.categories]
+        cells = [
+            self._cell(row, dataset, category, seed)
+            for (dataset, category), seed, row in product(places, self.seeds, self.rows)
+        ]
+        name, count = Counter(cell.id for cell in cells).most_common(1)[0]
+        if count > 1:
+            msg = f"Two cells of the grid are called {name}: give rows and datasets different names."
+            raise UserError(msg)
         return cells
 
-    def _cells(self) -> Iterator[Cell]:
-        for dataset in self.datasets:
-            for category in dataset.categories:
-                for seed in self.seeds:
-                    first = category == dataset.categories[0] and seed == self.seeds[0]
-                    for row in self.rows:
-                        yield self._cell(row, dataset, category, seed, first)
-
-    def _cell(self, row: Row, dataset: Dataset, category: str, seed: int, first: bool) -> Cell:
+    def _cell(self, row: Row, dataset: Dataset, category: str, seed: int) -> Cell:
+        first = category == dataset.categories[0] and seed == self.seeds[0]
         wants_latency = first if row.latency is None else row.latency
         return Cell(
             id=f"{_slug(row.name)}--{_slug(dataset.name, lower=False)}--{_slug(category, lower=False)}--seed{seed}",
@@ -226,7 +207,7 @@ class Grid:
         """Return class and arguments of a row, with the grid's settings where the class takes them."""
         names = ("image_size", "teacher", "penalty_images", "lr")
         shared = {name: value for name in names if (value := getattr(self, name)) is not None}
-        own = {name: value for name, value in shared.items() if accepts(row.model_class, name)}
+        own = {name: value for name, value in shared.items() if row.takes(name)}
         return {"class_path": row.class_path, "init_args": {**own, **row.init_args}}
 
 
@@ -281,37 +262,28 @@ def parse_grid(
 
 
 def _row(entry: Mapping[str, Any], number: int) -> Row:
-    where = f"models, entry {number},"
-    check_keys(entry, RowEntry.__annotations__, where)
-    if "class_path" not in entry:
-        msg = f"{where} has no class_path: name the model's class, e.g. SCDAE."
+    given = _checked(entry, Row, f"models, entry {number},", "class_path: SCDAE")
+    if given.get("backbone_weights") not in {None, "packaged"}:
+        msg = (
+            f"models, entry {number}, has backbone_weights '{given['backbone_weights']}': leave it out, or say "
+            "'packaged'."
+        )
         raise UserError(msg)
-    experiment = entry.get("experiment")
-    given: dict[str, Any] = {
-        "name": str(entry.get("name", entry["class_path"].rpartition(".")[2])),
-        "experiment": None if experiment is None else str(experiment),
-    }
-    rest = {key: value for key, value in entry.items() if key not in given and value is not None}
-    if rest.get("backbone_weights") not in {None, "packaged"}:
-        msg = f"{where} has backbone_weights '{rest['backbone_weights']}': leave it out, or say 'packaged'."
-        raise UserError(msg)
-    return Row(**given, **rest)
+    if "experiment" in given:
+        given["experiment"] = str(given["experiment"])
+    return Row(**given)
 
 
 def _dataset(entry: Mapping[str, Any], number: int) -> Dataset:
     where = f"datasets, entry {number},"
-    check_keys(entry, DatasetEntry.__annotations__, where)
-    if not entry.get("class_path"):
-        msg = f"{where} has no class_path: give one, e.g. class_path: SyntheticLOCO, categories: [pushpins]."
-        raise UserError(msg)
-    name = str(entry.get("name", entry["class_path"].rpartition(".")[2]))
-    init_args = dict(entry.get("init_args") or {})
-    given = entry.get("categories") or init_args.pop("category", None) or []
-    categories = [given] if isinstance(given, str) else [str(category) for category in given]
-    dataset = Dataset(name, entry["class_path"], categories or [name], init_args)
+    given = _checked(entry, Dataset, where, "class_path: SyntheticLOCO, categories: [pushpins]")
+    init_args = dict(given.get("init_args") or {})
+    named = given.get("categories") or init_args.pop("category", None) or []
+    categories = [named] if isinstance(named, str) else [str(category) for category in named]
+    dataset = Dataset(given["name"], given["class_path"], categories or [given["name"]], init_args)
     has_categories = accepts(dataset.data_class, "category")
     if has_categories and not categories:
-        msg = f"{where} has no categories: name at least one of {name}, e.g. categories: [pushpins]."
+        msg = f"{where} has no categories: name at least one of {dataset.name}, e.g. categories: [pushpins]."
         raise UserError(msg)
     if categories and not has_categories:
         msg = f"{where} has categories, but {dataset.data_class.__name__} takes none: give each folder its own entry."
@@ -319,9 +291,14 @@ def _dataset(entry: Mapping[str, Any], number: int) -> Dataset:
     return dataset
 
 
-def _teacher_at_hand() -> str:
-    """Return what ``auto`` stands for without a download."""
-    return "efficientad" if published_weights().is_present() else "bundled"
+def _checked(entry: Mapping[str, Any], kind: type[Row | Dataset], where: str, example: str) -> dict[str, Any]:
+    """Return what an entry says, with a name, once its keys are known to be right."""
+    check_keys(entry, [attribute.name for attribute in fields(kind)], where)
+    given = {key: value for key, value in entry.items() if value is not None}
+    if not given.get("class_path"):
+        msg = f"{where} has no class_path: name a class, e.g. {example}."
+        raise UserError(msg)
+    return {**given, "name": str(given.get("name", given["class_path"].rpartition(".")[2]))}
 
 
 def _check_folders(dataset: Dataset) -> None:

@@ -4,29 +4,22 @@
 import inspect
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
-from anomalib.pipelines.components.base import JobGenerator, Runner
-
 from anomalib_scdae.benchmark.cells import FAILED, FINISHED, Cell
-from anomalib_scdae.benchmark.checks import check_inputs, check_models
+from anomalib_scdae.benchmark.comparison import Comparison
 from anomalib_scdae.benchmark.display import print_cells
-from anomalib_scdae.benchmark.grid import DatasetEntry, RowEntry, parse_grid
-from anomalib_scdae.benchmark.jobs import CellJobGenerator, Comparison, ComparisonPipeline
-from anomalib_scdae.benchmark.runners.local import LocalRunner
-from anomalib_scdae.benchmark.runners.ray import RayOptions, RayRunner
-from anomalib_scdae.benchmark.store import Store
+from anomalib_scdae.benchmark.grid import Entry, parse_grid
+from anomalib_scdae.benchmark.grid_checks import check_inputs, check_models
+from anomalib_scdae.benchmark.pools import LocalPool, Pool, RayOptions, RayPool
+from anomalib_scdae.benchmark.store import read_header
 from anomalib_scdae.errors import UserError
 
 SCHEMA = 1
-#: What the command line takes: a dictionary that is no proper entry gets through, as ``parse_grid`` tells the mistake
-#: and its remedy better than a parser can.
-GivenRow = RowEntry | dict[str, Any]
-GivenDataset = DatasetEntry | dict[str, Any]
 #: The options that ``--what speed`` heeds.
 SPEED_OPTIONS = ("output", "what")
 
@@ -37,8 +30,8 @@ def benchmark(
     what: Literal["compare", "speed"] = "compare",
     name: str = "benchmark",
     layout: Literal["methods", "ablation"] | None = None,
-    models: Sequence[GivenRow] = (),
-    datasets: Sequence[GivenDataset] = (),
+    models: Sequence[Entry] = (),
+    datasets: Sequence[Entry] = (),
     seeds: Sequence[int] = (0,),
     trainer: dict[str, Any] | None = None,
     image_size: int | list[int] = 256,
@@ -112,8 +105,7 @@ def benchmark(
         "baseline": baseline,
         "headline": headline,
     }
-    store = Store(output)
-    known = store.header()
+    known = read_header(output)
     runs = not (dry_run or report_only)
     grid = parse_grid(**settings).resolved(known.get("grid") or {}, download=runs)
     cells = grid.cells()
@@ -124,9 +116,6 @@ def benchmark(
         raise UserError(msg)
     if not report_only:
         check_models(grid)
-    if dry_run:
-        print_cells(cells, store, chosen)
-        return
     from anomalib_scdae.benchmark.measure.environment import environment
 
     header = {
@@ -140,33 +129,30 @@ def benchmark(
         "environment": environment(),
         "grid": {**settings, "teacher": grid.teacher, "penalty_images": grid.penalty_images},
     }
-    comparison = Comparison(store.folder, header, cells, keep_weights)
-    if report_only:
+    comparison = Comparison(output, header, cells, keep_weights)
+    if dry_run:
+        print_cells(comparison.folders(), chosen)
+    elif report_only:
         comparison.refresh()
-        return
-    make_runner = make_runner_of(runner, workers, ray)
-    check_inputs(grid)
-    generator = CellJobGenerator(comparison, lambda cell: cell.id in chosen)
-    ComparisonPipeline(generator, make_runner).run()
-    _conclude(comparison, chosen)
+    else:
+        pool = make_pool(runner, workers, ray)
+        check_inputs(grid)
+        comparison.run(pool, chosen)
+        _conclude(comparison, chosen)
 
 
-def make_runner_of(kind: str, workers: int, ray: RayOptions | None = None) -> Callable[[JobGenerator], Runner]:
-    """Return what makes the runner called ``kind``.
+def make_pool(kind: str, workers: int, ray: RayOptions | None = None) -> Pool:
+    """Return where cells run.
 
     Args:
-        kind: ``process`` or ``ray``.
+        kind: ``process`` for this machine, or ``ray``.
         workers: Cells at the same time, of ``process``.
         ray: Cluster and resources, of ``ray``.
 
     Raises:
         UserError: If it cannot run.
     """
-    if kind == "process":
-        return lambda generator: LocalRunner(generator, workers)
-    options = ray or RayOptions()
-    options.check()
-    return lambda generator: RayRunner(generator, options)
+    return LocalPool(workers) if kind == "process" else RayPool(ray or RayOptions())
 
 
 def _check_output(output: Path) -> None:
@@ -199,10 +185,16 @@ def _matches(cell: Cell, patterns: Sequence[str]) -> bool:
 
 
 def _conclude(comparison: Comparison, chosen: set[str]) -> None:
-    statuses = {cell.id: comparison.store.status(cell) for cell in comparison.cells if cell.id in chosen}
+    folders = comparison.folders(chosen)
+    statuses = {folder.cell.id: folder.status for folder in folders}
     finished = sum(status == FINISHED for status in statuses.values())
     print(f"{finished} of {len(statuses)} cells are finished; results are in {comparison.folder}.")
-    _tell_missing_latencies(comparison, chosen)
+    lacking = [folder for folder in folders if folder.lacks_latency]
+    lost = sum(not folder.latency_is_due for folder in lacking)
+    if lost < len(lacking):
+        print(f"The latency of {len(lacking) - lost} cells could not be measured; the same command tries again.")
+    if lost:
+        print(f"The latency of {lost} cells cannot be measured, as their weights were not kept.")
     failed = [name for name, status in statuses.items() if status == FAILED]
     if failed:
         msg = (
@@ -210,13 +202,3 @@ def _conclude(comparison: Comparison, chosen: set[str]) -> None:
             "tries them again."
         )
         raise UserError(msg)
-
-
-def _tell_missing_latencies(comparison: Comparison, chosen: set[str]) -> None:
-    store = comparison.store
-    lacking = [cell for cell in comparison.cells if cell.id in chosen and store.lacks_latency(cell)]
-    lost = [cell for cell in lacking if not store.latency_is_due(cell)]
-    if len(lost) < len(lacking):
-        print(f"The latency of {len(lacking) - len(lost)} cells could not be measured; the same command tries again.")
-    if lost:
-        print(f"The latency of {len(lost)} cells cannot be measured, as their weights were not kept.")

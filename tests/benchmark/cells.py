@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from anomalib_scdae.benchmark.cells import Cell
-from anomalib_scdae.benchmark.jobs import CellJobGenerator, Comparison, ComparisonPipeline
-from anomalib_scdae.benchmark.runners.local import LocalRunner
+from anomalib_scdae.benchmark.comparison import Comparison
+from anomalib_scdae.benchmark.pools import LocalPool, Pool
 
 #: Grids in ``configs/``.
 CONFIGS = ("benchmark", "benchmark_short", "benchmark_smoke", "ablation")
@@ -30,9 +30,8 @@ def make_cell(category: str = "finish", **changes: Any) -> Cell:
     return Cell(**{**given, **changes})
 
 
-def run(folder: Path, *cells: Cell, runner: Any = LocalRunner) -> dict[str, Any]:
-    comparison = Comparison(folder, {"schema": 1}, list(cells))
-    ComparisonPipeline(CellJobGenerator(comparison), runner).run()
+def run(folder: Path, *cells: Cell, pool: Pool | None = None) -> dict[str, Any]:
+    Comparison(folder, {"schema": 1}, list(cells)).run(pool or LocalPool())
     results = json.loads((folder / "results.json").read_text())
     return {cell["category"]: cell for cell in results["cells"]}
 

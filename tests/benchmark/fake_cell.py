@@ -7,7 +7,7 @@ import sys
 import time
 
 from anomalib_scdae.benchmark.cells import CellFolder
-from anomalib_scdae.benchmark.steps import run_step as run_real_step
+from anomalib_scdae.benchmark.jobs import run_step as run_real_step
 
 RESULT = {"status": "finished", "accuracy": {"image_auroc": {"mean": 0.5}}}
 
@@ -39,4 +39,4 @@ def deploy(folder: CellFolder, category: str) -> None:
     runs = (folder.benchmark / "runs.txt").read_text().split()
     if category == "die_when_measured" and runs.count(f"{folder.cell.id}:deploy") == 1:
         os.kill(os.getpid(), signal.SIGKILL)
-    folder.write_result({**(folder.result() or {}), "latency": {"torch_fp32": {"median_ms": 1.0}}})
+    folder.write_result({**folder.result(), "latency": {"torch_fp32": {"median_ms": 1.0}}})

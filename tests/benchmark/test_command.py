@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from anomalib_scdae.benchmark import jobs
 from anomalib_scdae.benchmark import main as command
-from anomalib_scdae.benchmark import steps
-from anomalib_scdae.benchmark.runners.ray import RayOptions
+from anomalib_scdae.benchmark.pools import RayOptions
 from anomalib_scdae.cli import main
 from anomalib_scdae.errors import UserError
 from tests.benchmark import fake_cell
@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 @pytest.fixture
 def smoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The shipped smoke test, with processes that stand in for cells."""
-    monkeypatch.setattr(steps, "run_step", fake_cell.run_step)
+    monkeypatch.setattr(jobs, "run_step", fake_cell.run_step)
     monkeypatch.chdir(ROOT)
     return ["benchmark", "--config", str(ROOT / "configs" / "benchmark_smoke.yaml"), "--output", str(tmp_path)]
 
@@ -75,7 +75,7 @@ def test_options_of_the_runner_reach_it(smoke: list[str], monkeypatch: pytest.Mo
         given.extend(arguments)
         raise command.UserError("enough")
 
-    monkeypatch.setattr(command, "make_runner_of", refuse)
+    monkeypatch.setattr(command, "make_pool", refuse)
     options = ["--runner", "ray", "--ray.address", "auto", "--ray.cpus_per_cell", "4", "--ray.gpus_per_cell", "0.5"]
     assert main([*smoke, *options]) == 1
     assert given == ["ray", 1, RayOptions("auto", 4, 0.5)]
@@ -118,7 +118,7 @@ def test_without_a_run_no_input_is_loaded(smoke: list[str], option: str, monkeyp
     def refuse(*_: object) -> None:
         raise AssertionError
 
-    for module in ("grid.load_teacher", "checks.load_teacher", "checks.load_penalty_images"):
+    for module in ("grid.load_teacher", "grid_checks.load_teacher", "grid_checks.load_penalty_images"):
         monkeypatch.setattr(f"anomalib_scdae.benchmark.{module}", refuse)
     assert main([*smoke, option, "--teacher", "auto", "--penalty_images", "auto"]) == 0
 

@@ -80,7 +80,7 @@ def test_the_outcome_joins_the_result(tmp_path: Path, loco_root: Path, monkeypat
 
     monkeypatch.setattr(run, "measure_deployment", measure)
     measure_deployed(folder)
-    found = folder.result() or {}
+    found = folder.result()
     assert found["accuracy"] == result["accuracy"]
     assert found["latency"] == measured["latency"]
     assert found["size"] == {"parameters": 1, "macs": 3}

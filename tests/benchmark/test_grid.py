@@ -10,8 +10,8 @@ from anomalib.models.image.efficient_ad.torch_model import MediumPatchDescriptio
 from safetensors.torch import save_file
 
 from anomalib_scdae.benchmark import grid as grid_module
-from anomalib_scdae.benchmark.checks import check_inputs, check_models
 from anomalib_scdae.benchmark.grid import Grid, parse_grid
+from anomalib_scdae.benchmark.grid_checks import check_inputs, check_models
 from anomalib_scdae.data.synthetic.recipe import Recipe
 from anomalib_scdae.errors import UserError
 from tests.benchmark.cells import CONFIGS

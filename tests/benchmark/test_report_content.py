@@ -12,15 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomalib_scdae.benchmark.report import write_report
-from anomalib_scdae.benchmark.report.ablation import ablation_tables
-from anomalib_scdae.benchmark.report.accuracy import map_tables, method_table, spro_tables
-from anomalib_scdae.benchmark.report.cells import cell_tables, environment_note
+from anomalib_scdae.benchmark.report.accuracy import ablation_tables, method_table, part_tables, spro_tables
+from anomalib_scdae.benchmark.report.all_cells import cell_tables, environment_note
 from anomalib_scdae.benchmark.report.cost import cost_tables, latency_tables
 from anomalib_scdae.benchmark.report.headline import key_figures, summarise
 from anomalib_scdae.benchmark.report.markdown import escape, to_markdown
+from anomalib_scdae.benchmark.report.page import assemble
 from anomalib_scdae.benchmark.report.results import Results, finite, parse_results, read_results
 from anomalib_scdae.benchmark.report.tables import MISSING, TIMES, Table, Value, signed
-from anomalib_scdae.benchmark.report.write import assemble
 from anomalib_scdae.errors import UserError
 from tests.benchmark.report_data import KINDS, LIMITS, MAPS, make_ablation, make_cell, make_results, write
 
@@ -147,10 +146,10 @@ def test_every_map_and_limit_has_its_columns() -> None:
     for cell in record["cells"]:
         cell.get("maps", {})["context"] = dict.fromkeys(KINDS, 0.5)
     results = results_of(record)
-    names = [group for group, _ in map_tables(results)[0].frame.columns[1::3]]
+    names = [group for group, _ in part_tables(results)[0].frame.columns[1::3]]
     assert names == ["local", "srm", "crm", "context", "combined"]
     assert {*names} == {*MAPS, "context"}
-    assert value(map_tables(results)[0], "SCDAE", "context", "mean").text == "50.0 ± 0.0"
+    assert value(part_tables(results)[0], "SCDAE", "context", "mean").text == "50.0 ± 0.0"
     limits = [group for group, _ in spro_tables(results)[0].frame.columns[1::3]]
     assert limits == [f"FPR ≤ {limit}" for limit in LIMITS]
 
@@ -260,8 +259,7 @@ def test_cells_that_had_other_images_are_refused(part: str) -> None:
     results_of(record)
     other = next(cell for cell in record["cells"][2:] if cell["category"] == "pushpins" and cell["seed"] == 1)
     other["files"][part] = "another"
-    word = {"train": "training", "val": "validation", "test": "test"}[part]
-    message = rf"had different {word} images of SyntheticLOCO, pushpins with seed 1, .*: give the"
+    message = rf"cells {other['id']} and .*--SyntheticLOCO--pushpins--seed1 have other images for {part} .*: give"
     with pytest.raises(UserError, match=message):
         results_of(record)
     other["status"] = "pending"

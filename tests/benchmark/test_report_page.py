@@ -13,11 +13,10 @@ from PIL import Image
 
 from anomalib_scdae.benchmark.report import write_report
 from anomalib_scdae.benchmark.report.charts import POINTS, accuracy_bars, latency_scatter, loss_curves, thinned_curve
-from anomalib_scdae.benchmark.report.html import table_columns
+from anomalib_scdae.benchmark.report.page import assemble
 from anomalib_scdae.benchmark.report.pictures import embed
 from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, read_results
 from anomalib_scdae.benchmark.report.tables import Table
-from anomalib_scdae.benchmark.report.write import assemble
 from tests.benchmark.chromium import Chromium, find_chromium
 from tests.benchmark.report_data import METHODS, make_ablation, make_results, write
 
@@ -115,10 +114,9 @@ def test_headings_of_groups_stand_above_their_columns(folder: Path) -> None:
     tables = [item for section in sections for item in section["items"] if isinstance(item, Table)]
     assert len(tables) > 5
     for table in tables:
-        columns = table_columns(table)
-        assert [(column["group"], column["label"]) for column in columns] == list(table.frame.columns)
-        # The page emits a heading for each column with a span but the first, which has a place of its own.
-        above = [column["group"] for column in columns[1:] for _ in range(column["spans"])]
+        assert [column for group in table.groups for column in group] == list(table.frame.columns)
+        # The page emits one heading for each group but the first, which has a place of its own.
+        above = [group[0][0] for group in table.groups[1:] for _ in group]
         assert above == [group for group, _ in table.frame.columns[1:]]
 
 

@@ -17,14 +17,29 @@ from hypothesis import strategies as st
 
 from anomalib_scdae.benchmark.baselines import EfficientAdAsShipped
 from anomalib_scdae.benchmark.process import ChildError
-from anomalib_scdae.benchmark.speed import measure_speed, rounds, timed_training
+from anomalib_scdae.benchmark.speed import measure_speed, measurement, turns
 from anomalib_scdae.benchmark.speed.data import CATEGORY, picture, write_dataset, write_penalty_images
-from anomalib_scdae.benchmark.speed.measurement import Measurement
-from anomalib_scdae.benchmark.speed.targets import TARGETS, verdict
-from anomalib_scdae.benchmark.speed.timed_training import Finished, Sample, Task, Turns, default_model
+from anomalib_scdae.benchmark.speed.measurement import Measurement, sample_frame, seconds_per_image, validations
+from anomalib_scdae.benchmark.speed.targets import TARGETS, Extent, verdict
+from anomalib_scdae.benchmark.speed.turns import Finished, Sample, Task, Turns, default_model
 from anomalib_scdae.errors import UserError
 from tests.benchmark.ticking import tick
 
+#: Next to nothing: a trial, whose figures mean nothing.
+QUICK = Extent(
+    step_rounds=1,
+    steps=1,
+    warm_up=0,
+    file_size=(300, 320),
+    files=2,
+    validation_files=1,
+    epochs=2,
+    turns=1,
+    inference_rounds=2,
+    calibration_images=2,
+    peak_repeats=1,
+    workers=0,
+)
 KEYS = [
     "train_step_fp32",
     "train_step_bf16",
@@ -72,7 +87,6 @@ def run_epochs(turns: Turns, clock: FakeClock, epochs: int, images: int) -> None
     """Call the hooks as a trainer does: reading takes 1 s, starting an epoch 5 s, a step 10 s, a validation 100 s."""
     for epoch in range(epochs):
         trainer = SimpleNamespace(current_epoch=epoch)
-        turns.on_train_epoch_start(trainer, None)
         clock.now += 5
         for batch in range(images):
             clock.now += 1
@@ -90,10 +104,9 @@ def test_a_step_is_timed_from_the_batch_that_is_ready() -> None:
     connection = FakeConnection(clock, [2, 3, None])
     with pytest.raises(Finished):
         run_epochs(Turns(connection, "step", clock), clock, epochs=3, images=2)
-    ready, first, second = connection.sent
-    assert ready == "ready"
-    assert first == [Sample("step", 0, 0, 10), Sample("step", 0, 1, 10)]
-    assert second == [Sample("step", 1, 0, 10), Sample("step", 1, 1, 10), Sample("step", 2, 0, 10)]
+    _, first, second = connection.sent
+    assert first == [Sample("step", 0, 1, 10), Sample("step", 1, 0, 10)]
+    assert second == [Sample("step", 1, 1, 10), Sample("step", 2, 0, 10), Sample("step", 2, 1, 10)]
 
 
 def test_images_and_validations_are_timed_without_the_waiting_between() -> None:
@@ -101,12 +114,12 @@ def test_images_and_validations_are_timed_without_the_waiting_between() -> None:
     connection = FakeConnection(clock, [2, 4, None])
     with pytest.raises(Finished):
         run_epochs(Turns(connection, "image", clock), clock, epochs=3, images=2)
-    assert connection.sent[1] == [Sample("image", 0, 0, 16), Sample("image", 0, 1, 11)]
+    assert connection.sent[1] == [Sample("image", 0, 1, 11), Sample("validation", 0, 0, 100)]
     assert connection.sent[2] == [
-        Sample("validation", 0, 0, 100),
         Sample("image", 1, 0, 16),
         Sample("image", 1, 1, 11),
         Sample("validation", 1, 0, 100),
+        Sample("image", 2, 0, 16),
     ]
 
 
@@ -120,17 +133,17 @@ def test_the_accelerators_work_belongs_to_the_step() -> None:
     connection = FakeConnection(clock, [1, None])
     with pytest.raises(Finished):
         run_epochs(Turns(connection, "step", synchronised), clock, epochs=1, images=2)
-    assert connection.sent[1] == [Sample("step", 0, 0, 17)]
+    assert connection.sent[1] == [Sample("step", 0, 1, 17)]
 
 
-def test_a_steps_arithmetic_is_counted_apart() -> None:
+def test_the_first_steps_arithmetic_is_counted_and_its_time_is_not() -> None:
     clock = FakeClock()
-    connection = FakeConnection(clock, ["count", 1, None])
+    connection = FakeConnection(clock, [1, None])
     turns = Turns(connection, "step", clock)
     clock.work = lambda: torch.ones(2, 3) @ torch.ones(3, 5)
     with pytest.raises(Finished):
         run_epochs(turns, clock, epochs=1, images=2)
-    assert connection.sent == ["ready", 2 * 3 * 5, [Sample("step", 0, 1, 10)]]
+    assert connection.sent == [2 * 3 * 5, [Sample("step", 0, 1, 10)]]
 
 
 @given(first=st.floats(0.1, 9), later=st.floats(0.1, 9), start=st.floats(0, 50), images=st.integers(2, 6))
@@ -143,7 +156,7 @@ def test_a_whole_training_is_put_together_from_its_parts(first: float, later: fl
     ]
     samples.insert(images, Sample("validation", 0, 0, 1e6))
     turns = [samples[index : index + 2] for index in range(0, len(samples), 2)]
-    parts = rounds.seconds_per_image(turns)
+    parts = seconds_per_image(sample_frame(turns))
     assert parts["first_epoch"] == pytest.approx(first)
     assert parts["later_epochs"] == pytest.approx(later)
     assert parts["epoch_start"] == pytest.approx(start, abs=1e-9)
@@ -152,7 +165,7 @@ def test_a_whole_training_is_put_together_from_its_parts(first: float, later: fl
 
 def test_the_first_validation_does_not_count() -> None:
     turns = [[Sample("validation", epoch, 0, seconds)] for epoch, seconds in enumerate((9.0, 2.0, 3.0))]
-    assert rounds.validations({"SCDAE": turns, "EfficientAd": turns})["SCDAE"].tolist() == [2, 3]
+    assert validations(sample_frame(turns)).tolist() == [2, 3]
 
 
 def test_efficientad_is_as_shipped_but_for_the_downloads(tmp_path: Path) -> None:
@@ -190,9 +203,12 @@ def test_dataset_is_read_by_anomalib(tmp_path: Path) -> None:
     assert picture(1, (40, 50)).std() > 10
 
 
-def test_an_unknown_device_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="use cpu"):
-        measure_speed(tmp_path / "output", device="tpu")
+def test_an_unknown_device_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measurement, "default_device", lambda: torch.device("mps"))
+    with pytest.raises(UserError, match="'mps', but on cpu and cuda"):
+        measure_speed(tmp_path / "output")
     assert not (tmp_path / "output").exists()
 
 
@@ -201,15 +217,15 @@ def test_a_part_that_fails_costs_only_its_own_keys_and_is_told(tmp_path: Path, m
         msg = "out of memory"
         raise RuntimeError(msg)
 
-    def measure(measurement: Measurement) -> None:
-        measurement.ratios["train_end_to_end"] = 0.5
+    def measure(self: Measurement) -> None:
+        self.ratios["train_end_to_end"] = 0.5
 
     monkeypatch.setattr(Measurement, "steps", fail)
     monkeypatch.setattr(Measurement, "trainings", measure)
     monkeypatch.setattr(Measurement, "peaks", measure)
     monkeypatch.setattr(Measurement, "predictions", measure)
     with pytest.raises(UserError, match="train_step_fp32, train_step_bf16 could not be measured"):
-        measure_speed(tmp_path, device="cpu", quick=True)
+        measure_speed(tmp_path, QUICK)
     assert json.loads((tmp_path / "speed.json").read_text()) == {**dict.fromkeys(KEYS), "train_end_to_end": 0.5}
     assert "out of memory" in json.loads((tmp_path / "speed_details.json").read_text())["errors"]["train_step_fp32"]
 
@@ -217,22 +233,23 @@ def test_a_part_that_fails_costs_only_its_own_keys_and_is_told(tmp_path: Path, m
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be halted there")
 def test_nothing_happens_out_of_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timed_training, "train", tick)
+    monkeypatch.setattr(turns, "train", tick)
     task = Task("SCDAE", "step", tmp_path, tmp_path, tmp_path)
-    with timed_training.trainings([task]) as (training,):
-        before = training.turn(1)
+    with turns.trainings([task]) as (ticking,):
+        ticking.begin()
+        before = ticking.turn(1)
         time.sleep(0.5)
-        after = training.turn(1)
+        after = ticking.turn(1)
         assert after - before < 200  # a thread that ran on would have counted up to 500
         with pytest.raises(ChildError, match=r"The training of SCDAE failed: ValueError: no images \(see "):
-            training.turn("fail")
-    assert not training._child._process.is_alive()
+            ticking.turn("fail")
+    assert not ticking._process.is_alive()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif("SCDAE_TEST_SPEED" not in os.environ, reason="takes several minutes: set SCDAE_TEST_SPEED=1")
 def test_a_quick_run_measures_every_key(tmp_path: Path) -> None:
-    ratios = measure_speed(tmp_path, device="cpu", workers=0, quick=True)
+    ratios = measure_speed(tmp_path, QUICK)
     details = json.loads((tmp_path / "speed_details.json").read_text())
     assert "errors" not in details
     assert not details["export_errors"]

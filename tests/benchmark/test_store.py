@@ -7,14 +7,13 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from anomalib.pipelines.components.runners import SerialRunner
 
-from anomalib_scdae.benchmark import steps
-from anomalib_scdae.benchmark.cells import read_json, write_json
+from anomalib_scdae.benchmark import jobs
+from anomalib_scdae.benchmark.cells import CellFolder, read_json, write_json
+from anomalib_scdae.benchmark.comparison import Comparison
 from anomalib_scdae.benchmark.estimate import Estimator
-from anomalib_scdae.benchmark.jobs import CellJobGenerator, Comparison, ComparisonPipeline
-from anomalib_scdae.benchmark.runners.local import LocalRunner
-from anomalib_scdae.benchmark.store import Store
+from anomalib_scdae.benchmark.pools import LocalPool
+from anomalib_scdae.benchmark.store import locked
 from anomalib_scdae.errors import UserError
 from tests.benchmark import fake_cell
 from tests.benchmark.cells import LATENCY, make_cell, run, runs
@@ -22,14 +21,13 @@ from tests.benchmark.cells import LATENCY, make_cell, run, runs
 
 @pytest.fixture(autouse=True)
 def _fake_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "run_step", fake_cell.run_step)
+    monkeypatch.setattr(jobs, "run_step", fake_cell.run_step)
 
 
-@pytest.mark.parametrize("runner", [LocalRunner, SerialRunner])
-def test_failures_are_recorded_and_stop_nothing(tmp_path: Path, runner: Any) -> None:
-    """With Anomalib's own runner too: a job needs no particular one."""
+@pytest.mark.parametrize("workers", [1, 2])
+def test_failures_are_recorded_and_stop_nothing(tmp_path: Path, workers: int) -> None:
     cells = [make_cell(name) for name in ("die", "vanish", "finish")]
-    found = run(tmp_path, *cells, runner=runner)
+    found = run(tmp_path, *cells, pool=LocalPool(workers))
     assert {name: cell["status"] for name, cell in found.items()} == {
         "die": "failed",
         "vanish": "failed",
@@ -65,7 +63,7 @@ def test_a_cell_with_other_settings_runs_anew_and_the_old_one_is_put_aside(
 ) -> None:
     run(tmp_path, make_cell())
     changed = make_cell(**change)
-    assert Store(tmp_path).status(changed) == "pending"
+    assert CellFolder(tmp_path, changed).status == "pending"
     run(tmp_path, changed)
     assert len(runs(tmp_path)) == 2
     (old,) = (tmp_path / "replaced").iterdir()
@@ -110,20 +108,20 @@ def test_a_death_while_latency_is_measured_costs_no_accuracy_and_no_training(tmp
 def test_weights_that_are_not_kept_go_when_nothing_is_left_to_be_measured(tmp_path: Path) -> None:
     cell, timed = make_cell(latency=LATENCY), make_cell("later")
     comparison = Comparison(tmp_path, {}, [cell, timed], keep_weights=False)
-    ComparisonPipeline(CellJobGenerator(comparison), LocalRunner).run()
-    assert comparison.store.result(cell)["latency"] == {"torch_fp32": {"median_ms": 1.0}}
+    comparison.run(LocalPool())
+    assert CellFolder(tmp_path, cell).entry()["latency"] == {"torch_fp32": {"median_ms": 1.0}}
     assert not list(tmp_path.rglob("weights.safetensors"))
-    timed = make_cell("later", latency=LATENCY)
-    assert comparison.store.lacks_latency(timed)
-    assert not comparison.store.latency_is_due(timed)
+    folder = CellFolder(tmp_path, make_cell("later", latency=LATENCY))
+    assert folder.lacks_latency
+    assert not folder.latency_is_due
 
 
 def test_a_torn_result_counts_as_none(tmp_path: Path) -> None:
     cell = make_cell()
     run(tmp_path, cell)
-    file = Store(tmp_path).of(cell).path / "result.json"
+    file = CellFolder(tmp_path, cell).path / "result.json"
     file.write_text(file.read_text()[:20])
-    assert Store(tmp_path).status(cell) == "pending"
+    assert CellFolder(tmp_path, cell).status == "pending"
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -141,7 +139,7 @@ def test_numbers_that_are_not_finite_are_null(tmp_path: Path) -> None:
 
 
 def test_two_benchmarks_cannot_share_a_folder(tmp_path: Path) -> None:
-    with Store(tmp_path).locked(), pytest.raises(UserError, match="at work"):
+    with locked(tmp_path), pytest.raises(UserError, match="at work"):
         run(tmp_path, make_cell())
     assert not (tmp_path / "cells").exists()
 
@@ -155,18 +153,17 @@ def test_an_interruption_ends_the_running_cell_and_leaves_it_pending(
     cell = make_cell("sleep")
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, cell)
-    assert Store(tmp_path).status(cell) == "pending"
+    assert CellFolder(tmp_path, cell).status == "pending"
 
 
 def test_estimates_come_from_finished_cells(tmp_path: Path) -> None:
-    cells = [make_cell("finish"), make_cell("later")]
-    rough = Estimator(cells, Store(tmp_path))
+    folders = [CellFolder(tmp_path, make_cell(name)) for name in ("finish", "later")]
+    rough = Estimator(folders)
     assert "rough" in rough.basis
-    assert rough.seconds(cells[1]) == pytest.approx(10 * 1.0 + 240.0)
-    folder = Store(tmp_path).of(cells[0])
-    folder.begin()
+    assert rough.seconds(folders[1].cell) == pytest.approx(10 * 1.0 + 240.0)
+    folders[0].begin()
     result = {"status": "finished", "duration_seconds": 50.0, "training": {"steps": 10, "seconds": 20.0}}
-    folder.write_result(result)
-    known = Estimator(cells, Store(tmp_path))
-    assert known.seconds(cells[1]) == 50.0
+    folders[0].write_result(result)
+    known = Estimator(folders)
+    assert known.seconds(folders[1].cell) == 50.0
     assert known.seconds(make_cell("other", row="another", trainer={"max_steps": 100})) == pytest.approx(100 * 2 + 30)

@@ -105,7 +105,7 @@ def measure_deployed(folder: CellFolder) -> None:
         checkpoint=folder.weights,
         device="cpu" if cell.trainer.get("accelerator") == "cpu" else None,
     )
-    result = folder.result() or {}
+    result = folder.result()
     result["latency"] = measured["latency"]
     result["size"] = {**measured["size"], **result.get("size", {})}  # training may have changed what is trainable
     if baseline is None:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmark's report: Markdown for a repository, and one self-contained HTML page to hand around.
 
-``results`` reads all cells into one DataFrame and ``averages`` summarises its columns. ``accuracy``, ``ablation``,
-``cost`` and ``cells`` make DataFrames of what is shown, and ``markdown`` and ``html`` write those down.
+``results`` reads all cells into one DataFrame and averages its columns. ``accuracy``, ``cost`` and ``all_cells`` make
+tables of it, ``headline`` sentences, ``charts`` drawings; ``page`` puts them together.
 """
 
-from anomalib_scdae.benchmark.report.write import write_report
+from anomalib_scdae.benchmark.report.page import write_report
 
 __all__ = ["write_report"]

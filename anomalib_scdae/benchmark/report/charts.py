@@ -4,19 +4,16 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
-from anomalib_scdae.benchmark.report.averages import Average, median, row_average
 from anomalib_scdae.benchmark.report.cost import FORMATS
-from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, PLACE, Results, finite
+from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, PLACE, Average, Results, finite
 from anomalib_scdae.benchmark.report.svg import CARD, INK, QUIET, RULE, SERIES, add_tooltip, new_axes, to_svg
 from anomalib_scdae.benchmark.report.tables import figure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 #: AUROC of a score that knows nothing, in percent; bars start there, since their length is then what was learnt.
 CHANCE = 50.0
@@ -26,6 +23,19 @@ EXACT = ("torch_fp32", "openvino_fp32")
 
 #: A curve is averaged down to at most this many points; more cannot be seen, and the page would grow with the steps.
 POINTS = 120
+
+BARS_CAPTION = (
+    "Image AUROC in %. Bars start at 50 %, where a score tells nothing. The dots are the seeds, the whisker is ± "
+    "their standard deviation."
+)
+SCATTER_CAPTION = (
+    "Mean image AUROC against latency at batch size 1, in full precision: up and to the left is better. Horizontal "
+    "whiskers are the quartiles of the latency, vertical ones ± the standard deviation over seeds."
+)
+CURVES_CAPTION = (
+    "Training loss, one line per seed. Losses of different methods have different terms, so compare the course of "
+    "the lines and not their height."
+)
 
 
 @dataclass(frozen=True)
@@ -53,47 +63,44 @@ def accuracy_bars(results: Results) -> list[Charts]:
                 (row, label): found
                 for row in results.rows
                 for kind, label in KINDS.items()
-                if (found := row_average(results, row, f"{IMAGE_AUROC}.{kind}", dataset, category))
+                if (found := results.average(row, f"{IMAGE_AUROC}.{kind}", dataset, category))
             }
             if bars:
                 title = f"{dataset}: {category or f'average of {len(categories)} categories'}"
                 drawings[title] = _draw_bars(title, bars)
-    caption = (
-        "Image AUROC in %. Bars start at 50 %, where a score tells nothing. The dots are the seeds, the whisker is ± "
-        "their standard deviation."
-    )
-    return [Charts(caption, drawings, {label: n for n, label in enumerate(KINDS.values())})] if drawings else []
+    legend = {label: number for number, label in enumerate(KINDS.values())}
+    return [Charts(BARS_CAPTION, drawings, legend)] if drawings else []
 
 
 def _draw_bars(title: str, bars: Mapping[tuple[str, str], Average]) -> str:
+    """Draw a block for each row: its name, a bar for each type of anomaly, and a gap."""
     rows = list(dict.fromkeys(row for row, _ in bars))
     kinds = [label for label in KINDS.values() if any(kind == label for _, kind in bars)]
-    lines = len(rows) * (len(kinds) + 2)
-    axes = new_axes(340, 12.5 * lines + 24, left=6, right=44, top=4, bottom=20)
-    colours = dict(zip(KINDS.values(), SERIES, strict=False))
+    block = len(kinds) + 2
+    axes = new_axes(340, 12.5 * block * len(rows) + 24, margins=(6, 44, 4, 20))
     for number, row in enumerate(rows):
-        top = number * (len(kinds) + 2)
-        axes.text(0.01, top + 0.3, row, fontsize=12, color=INK, transform=axes.get_yaxis_transform())
-        for line, kind in enumerate(kinds, top + 1):
-            if (row, kind) in bars:
-                _draw_bar(axes, line, bars[row, kind], colours[kind], f"{row}, {kind}")
+        axes.text(0.01, block * number + 0.3, row, fontsize=12, color=INK, transform=axes.get_yaxis_transform())
+    colours = dict(zip(KINDS.values(), SERIES, strict=False))
+    for (row, kind), bar in bars.items():
+        line = block * rows.index(row) + 1 + kinds.index(kind)
+        _draw_bar(axes, line, bar, colours[kind], f"{row}, {kind}")
     lowest = min(CHANCE, *(100 * value for bar in bars.values() for value in (bar.mean, *bar.by_seed)))
-    axes.set(xlim=(10 * math.floor(lowest / 10), 100), ylim=(lines - 0.5, -0.5), yticks=[])
+    axes.set(xlim=(10 * math.floor(lowest / 10), 100), ylim=(block * len(rows) - 0.5, -0.5), yticks=[])
     axes.grid(axis="x", color=RULE)
     axes.axvline(CHANCE, color=QUIET, linewidth=1)
     return to_svg(axes, f"Bar chart, image AUROC, {title}")
 
 
-def _draw_bar(axes: "Axes", line: int, bar: Average, colour: str, label: str) -> None:
+def _draw_bar(axes: Axes, line: int, bar: Average, colour: str, label: str) -> None:
     mean, seeds = 100 * bar.mean, 100 * bar.by_seed
     (drawn,) = axes.barh(line, mean - CHANCE, left=CHANCE, color=colour)
     add_tooltip(drawn, f"{label}: {mean:.1f} % ({bar.scope})")
     if bar.deviation is not None:
         axes.errorbar(mean, line, xerr=100 * bar.deviation, fmt="none", ecolor=INK, elinewidth=1.5)
-        listed = ", ".join(f"{value:.1f} % (seed {seed})" for seed, value in seeds.items())
         (dots,) = axes.plot(
             seeds, [line] * len(seeds), "o", markersize=4, color=CARD, markeredgecolor=INK, clip_on=False
         )
+        listed = ", ".join(f"{value:.1f} % (seed {seed})" for seed, value in seeds.items())
         add_tooltip(dots, f"{label}: {listed}")
     axes.text(1.03, line, f"{mean:.1f}", fontsize=11, color=INK, va="center", transform=axes.get_yaxis_transform())
 
@@ -107,23 +114,19 @@ def latency_scatter(results: Results) -> list[Charts]:
             points = {}
             for number, row in enumerate(results.rows):
                 # A method's latency does not depend on the images, and is often measured on one category only.
-                latency = [median(results, row, f"latency.{name}.{key}") for key in ("median_ms", "q25_ms", "q75_ms")]
-                accuracy = row_average(results, row, f"{IMAGE_AUROC}.mean", dataset)
+                latency = [results.median(row, f"latency.{name}.{key}") for key in ("median_ms", "q25_ms", "q75_ms")]
+                accuracy = results.average(row, f"{IMAGE_AUROC}.mean", dataset)
                 if accuracy is not None and latency[0]:
                     points[row, number] = [value or latency[0] for value in latency], accuracy
             if len(points) > 1:
                 title = f"{dataset}, {FORMATS[name]}"
                 drawings[title] = _draw_scatter(title, points)
                 legend |= dict(points.keys())
-    caption = (
-        "Mean image AUROC against latency at batch size 1, in full precision: up and to the left is better. Horizontal "
-        "whiskers are the quartiles of the latency, vertical ones ± the standard deviation over seeds."
-    )
-    return [Charts(caption, drawings, legend)] if drawings else []
+    return [Charts(SCATTER_CAPTION, drawings, legend)] if drawings else []
 
 
 def _draw_scatter(title: str, points: Mapping[tuple[str, int], tuple[list[float], Average]]) -> str:
-    axes = new_axes(400, 300, left=46, right=16, top=14, bottom=42)
+    axes = new_axes(400, 300, margins=(46, 16, 14, 42))
     for (row, number), ((latency, low, high), accuracy) in points.items():
         mean, quartiles = 100 * accuracy.mean, [[latency - low], [high - latency]]
         style: dict[str, Any] = {"color": _colour(number), "markersize": 12, "markeredgecolor": CARD, "clip_on": False}
@@ -141,45 +144,21 @@ def _draw_scatter(title: str, points: Mapping[tuple[str, int], tuple[list[float]
     return to_svg(axes, f"Scatter chart, mean image AUROC against latency, {title}")
 
 
-def _colour(number: int) -> str:
-    return SERIES[number % len(SERIES)]
-
-
-def _make_logarithmic(axes: "Axes", name: str, low: float, high: float) -> None:
-    """Make an axis logarithmic, with plain numbers: 1, 2, 5 of each decade, or 1 alone where there are many."""
-    decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    ticks = [factor * 10.0**power for power in decades for factor in ((1, 2, 5) if high <= 100 * low else (1,))]
-    # The axis ends at ticks, so that it always has two.
-    ends = (
-        max(tick for tick in ticks if tick <= low),
-        min((tick for tick in ticks if tick >= high and tick > low), default=10 * high),
-    )
-    axes.set(**{f"{name}scale": "log", f"{name}lim": ends})
-    axis = getattr(axes, f"{name}axis")
-    axis.set_ticks([tick for tick in ticks if ends[0] <= tick <= ends[1]], minor=False)
-    axis.set_ticks([], minor=True)
-    axis.set_major_formatter("{x:g}")
-
-
 def loss_curves(results: Results) -> list[Charts]:
     """Give the training loss over the steps for every category; nothing without any curve."""
+    colours = {row: number for number, row in enumerate(results.rows)}
     drawings: dict[str, str] = {}
-    legend: dict[str, int] = {}
-    rows = {row: number for number, row in enumerate(results.rows)}
+    drawn = set()
     for (dataset, category), cells in results.finished().groupby(["dataset", "category"], sort=False):
         curves = {
-            (f"{row}, seed {seed}", rows[row]): curve
+            (f"{row}, seed {seed}", colours[row]): thinned_curve(points, "loss")
             for row, seed, points in zip(cells["row"], cells["seed"], cells["curve"], strict=True)
-            if len(curve := thinned_curve(points, "loss"))
         }
-        if curves:
-            drawings[f"{dataset}: {category}"] = _draw_curves(f"Training loss, {dataset}: {category}", curves)
-            legend |= {row: number for row, number in rows.items() if number in {n for _, n in curves}}
-    caption = (
-        "Training loss, one line per seed. Losses of different methods have different terms, so compare the course of "
-        "the lines and not their height."
-    )
-    return [Charts(caption, drawings, legend)] if drawings else []
+        title = f"{dataset}: {category}"
+        drawings |= _draw_curves(title, f"Training loss, {title}", curves)
+        drawn |= {number for (_, number), curve in curves.items() if len(curve)}
+    legend = {row: number for row, number in colours.items() if number in drawn}
+    return [Charts(CURVES_CAPTION, drawings, legend)] if drawings else []
 
 
 def term_curves(results: Results) -> list[Charts]:
@@ -188,15 +167,13 @@ def term_curves(results: Results) -> list[Charts]:
     cells = results.finished(headline)
     cells = cells[cells["curve"].map(len) > 0].drop_duplicates(["dataset", "category"])
     names = dict.fromkeys(name for curve in cells["curve"] for name in _points(curve))
-    legend = {
-        term: number for number, term in enumerate(name for name in names if name not in {"step", "loss", "epoch"})
-    }
-    drawings = {}
+    terms = [name for name in names if name not in {"step", "loss", "epoch"}]
+    drawings: dict[str, str] = {}
     for dataset, category, seed, points in cells[[*PLACE, "curve"]].itertuples(index=False):
-        curves = {(term, n): curve for term, n in legend.items() if len(curve := thinned_curve(points, term))}
-        if curves:
-            title = f"{dataset}: {category}, seed {seed}"
-            drawings[title] = _draw_curves(f"Terms of the loss of {headline}, {title}", curves)
+        title = f"{dataset}: {category}, seed {seed}"
+        curves = {(term, number): thinned_curve(points, term) for number, term in enumerate(terms)}
+        drawings |= _draw_curves(title, f"Terms of the loss of {headline}, {title}", curves)
+    legend = {term: number for number, term in enumerate(terms)}
     return [Charts(f"Terms of the training loss of {headline}.", drawings, legend)] if drawings else []
 
 
@@ -212,16 +189,38 @@ def thinned_curve(curve: Sequence[Any], name: str) -> pd.Series:
     return points.groupby(np.arange(len(points)) // size).mean().set_index("step")[name]
 
 
-def _draw_curves(title: str, curves: Mapping[tuple[str, int], pd.Series]) -> str:
-    axes = new_axes(400, 250, left=46, right=12, top=12, bottom=38)
-    for (label, number), curve in curves.items():
+def _draw_curves(title: str, description: str, curves: Mapping[tuple[str, int], pd.Series]) -> dict[str, str]:
+    """Draw curves that have a name and a colour, and return the drawing by its title; none without a point."""
+    drawn = {key: curve for key, curve in curves.items() if len(curve)}
+    if not drawn:
+        return {}
+    axes = new_axes(400, 250, margins=(46, 12, 12, 38))
+    for (label, number), curve in drawn.items():
         style = "o" if len(curve) == 1 else "-" if number < len(SERIES) else "--"
         (line,) = axes.plot(curve.index, curve, style, color=_colour(number), linewidth=1.7, clip_on=False)
         add_tooltip(line, f"{label}: {curve.iloc[-1]:.3g} at step {curve.index[-1]:,.0f}")
-    values = pd.concat(list(curves.values()))
+    values = pd.concat(list(drawn.values()))
     _make_logarithmic(axes, "y", values.min(), values.max())
     axes.set_xlim(0, max(values.index.max(), 1))
     axes.grid(axis="y", color=RULE)
     axes.spines["bottom"].set(visible=True, color=QUIET)
     axes.set_xlabel("step", color=QUIET, fontsize=11)
-    return to_svg(axes, title)
+    return {title: to_svg(axes, description)}
+
+
+def _colour(number: int) -> str:
+    return SERIES[number % len(SERIES)]
+
+
+def _make_logarithmic(axes: Axes, name: str, low: float, high: float) -> None:
+    """Make an axis logarithmic, with plain numbers: 1, 2, 5 of each decade, or 1 alone where there are many."""
+    powers = 10.0 ** np.arange(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
+    ticks = np.outer(powers, [1, 2, 5] if high <= 100 * low else [1]).ravel()
+    # The axis ends at ticks, so that it always has two.
+    first = ticks[ticks <= low].max()
+    last = ticks[(ticks >= high) & (ticks > first)].min()
+    axes.set(**{f"{name}scale": "log", f"{name}lim": (first, last)})
+    axis = getattr(axes, f"{name}axis")
+    axis.set_ticks(ticks[(ticks >= first) & (ticks <= last)], minor=False)
+    axis.set_ticks([], minor=True)
+    axis.set_major_formatter("{x:g}")

@@ -2,12 +2,25 @@
 """Tables of cost: training, memory, size and latency, with ratios to the baseline."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
-from anomalib_scdae.benchmark.report import tables
-from anomalib_scdae.benchmark.report.accuracy import METHOD, row_name
-from anomalib_scdae.benchmark.report.averages import median
 from anomalib_scdae.benchmark.report.results import Results
-from anomalib_scdae.benchmark.report.tables import MISSING, Heading, Table, Value
+from anomalib_scdae.benchmark.report.tables import (
+    DASH,
+    MISSING,
+    Heading,
+    Table,
+    Value,
+    duration,
+    figure,
+    make_frame,
+    number,
+    row_names,
+    scaled,
+    times,
+    without_gaps,
+)
 
 #: Key in ``results.json`` to the heading.
 FORMATS = {
@@ -17,25 +30,23 @@ FORMATS = {
     "openvino_int8": "OpenVINO INT8",
 }
 
-STEPS: Heading = ("training", "steps")
-
 
 def _mebibytes(value: float) -> str:
-    return tables.figure(value / 2**20)
+    return figure(value / 2**20)
 
 
 #: Table to its columns: where a cell has the number, and what makes text of it.
 COSTS: dict[str, dict[Heading, tuple[str, Callable[[float], str]]]] = {
     "Training": {
-        STEPS: ("training.steps", "{:,.0f}".format),
-        ("training", "time"): ("training.seconds", tables.duration),
-        ("training", "steps/s"): ("training.steps_per_second", tables.figure),
-        ("training", "peak memory, MiB"): ("training.peak_memory_mib", tables.figure),
+        ("training", "steps"): ("training.steps", "{:,.0f}".format),
+        ("training", "time"): ("training.seconds", duration),
+        ("training", "steps/s"): ("training.steps_per_second", figure),
+        ("training", "peak memory, MiB"): ("training.peak_memory_mib", figure),
     },
     "Size": {
-        ("network", "parameters"): ("size.parameters", tables.scaled),
-        ("network", "trainable"): ("size.trainable_parameters", tables.scaled),
-        ("network", "MACs"): ("size.macs", tables.scaled),
+        ("network", "parameters"): ("size.parameters", scaled),
+        ("network", "trainable"): ("size.trainable_parameters", scaled),
+        ("network", "MACs"): ("size.macs", scaled),
         ("on disk, MiB", "checkpoint"): ("size.checkpoint_bytes", _mebibytes),
         ("on disk, MiB", "OpenVINO FP32"): ("size.openvino_fp32_bytes", _mebibytes),
         ("on disk, MiB", "OpenVINO FP16"): ("size.openvino_fp16_bytes", _mebibytes),
@@ -45,21 +56,19 @@ COSTS: dict[str, dict[Heading, tuple[str, Callable[[float], str]]]] = {
 
 
 def cost_tables(results: Results) -> list[Table]:
-    """Give the tables of training and of size; a table without any tables.figure is left out."""
+    """Give the tables of training and of size; a table without any figure is left out."""
     baseline = results.text("baseline")
+
+    def cost(path: str, show: Callable[[float], str], row: str) -> Value:
+        ratio = None if row == baseline or path == "training.steps" else results.median(row, path, over=baseline)
+        bracket = "" if ratio is None else f" ({times(ratio)})"
+        return number(results.median(row, path), lambda value: show(value) + bracket)
+
     note = f"In brackets: the median ratio to {baseline} over the cells (category and seed) that both have."
     found = []
-    for subject, columns in COSTS.items():
-        lines = []
-        for row in results.rows:
-            line = {METHOD: row_name(results, row)}
-            for heading, (path, show) in columns.items():
-                value = median(results, row, path)
-                ratio = None if row == baseline or heading == STEPS else median(results, row, path, over=baseline)
-                bracket = "" if ratio is None else f" ({tables.times(ratio)})"
-                line[heading] = MISSING if value is None else Value(show(value) + bracket, value)
-            lines.append(line)
-        frame = tables.without_gaps(tables.table_frame(lines))
+    for subject, costs in COSTS.items():
+        columns = {heading: partial(cost, path, show) for heading, (path, show) in costs.items()}
+        frame = without_gaps(make_frame(results.rows, {**row_names(results), **columns}))
         if len(frame):
             caption = f"{subject}: medians over the finished cells of each row."
             found.append(Table(caption, frame, [note] if baseline in results.rows else []))
@@ -68,37 +77,42 @@ def cost_tables(results: Results) -> list[Table]:
 
 def latency_tables(results: Results) -> list[Table]:
     """Give latency and throughput of every format; nothing if no cell has any."""
-    lines, failures = [], []
-    for row in results.rows:
-        line, cells = {METHOD: row_name(results, row)}, results.finished(row)
-        for name, label in FORMATS.items():
-            path = f"latency.{name}"
-            line[label, "ms"] = _with_quartiles(results, row, path, ("median_ms", "q25_ms", "q75_ms"), tables.figure)
-            speed = median(results, row, f"{path}.images_per_second")
-            line[label, "images/s"] = MISSING if speed is None else Value(tables.figure(speed), speed)
-            line[label, "ratio"] = _with_quartiles(
-                results, row, f"{path}.ratio", ("median", "q25", "q75"), tables.times
-            )
-            errors = cells[f"{path}.error"].dropna().unique() if f"{path}.error" in cells else []
-            if len(errors) and line[label, "ms"] == MISSING:
-                line[label, "ms"] = Value("failed", hint="see below", style="failed")
-            failures += [f"{row}, {label}: {error}" for error in errors]
-        lines.append(line)
-    frame = tables.without_gaps(tables.table_frame(lines))
-    baseline = results.text("baseline") or "the baseline"
+
+    def quartiles(path: str, names: tuple[str, str, str], show: Callable[[float], str], row: str) -> Value:
+        middle, low, high = (results.median(row, f"{path}.{name}") for name in names)
+        bracket = "" if low is None or high is None else f" ({figure(low)}{DASH}{figure(high)})"
+        return number(middle, lambda value: show(value) + bracket)
+
+    def milliseconds(path: str, row: str) -> Value:
+        found = quartiles(path, ("median_ms", "q25_ms", "q75_ms"), figure, row)
+        failed = found == MISSING and len(_errors(results, row, path))
+        return Value("failed", hint="see below", style="failed") if failed else found
+
+    def speed(path: str, row: str) -> Value:
+        return number(results.median(row, f"{path}.images_per_second"), figure)
+
+    columns: dict[Heading, Any] = {**row_names(results)}
+    for name, label in FORMATS.items():
+        path = f"latency.{name}"
+        columns[label, "ms"] = partial(milliseconds, path)
+        columns[label, "images/s"] = partial(speed, path)
+        columns[label, "ratio"] = partial(quartiles, f"{path}.ratio", ("median", "q25", "q75"), times)
+    frame = without_gaps(make_frame(results.rows, columns))
     about = (
-        f"Milliseconds: median (quartiles). Ratio: latency divided by that of {baseline}, timed in turn with it, so "
-        "that a machine's drift hits both; compare by it rather than by milliseconds."
+        f"Milliseconds: median (quartiles). Ratio: latency divided by that of "
+        f"{results.text('baseline') or 'the baseline'}, timed in turn with it, so that a machine's drift hits both; "
+        "compare by it rather than by milliseconds."
     )
+    failures = [
+        f"{row}, {label}: {error}"
+        for row in results.rows
+        for name, label in FORMATS.items()
+        for error in _errors(results, row, f"latency.{name}")
+    ]
     caption = "Latency and throughput at batch size 1: medians over the cells that were timed."
     return [Table(caption, frame, [about, *failures])] if len(frame) else []
 
 
-def _with_quartiles(
-    results: Results, row: str, path: str, keys: tuple[str, str, str], show: Callable[[float], str]
-) -> Value:
-    middle, low, high = (median(results, row, f"{path}.{key}") for key in keys)
-    if middle is None:
-        return MISSING
-    quartiles = "" if low is None or high is None else f" ({tables.figure(low)}{tables.DASH}{tables.figure(high)})"
-    return Value(show(middle) + quartiles, middle)
+def _errors(results: Results, row: str, path: str) -> list[str]:
+    cells = results.finished(row)
+    return list(cells[f"{path}.error"].dropna().unique()) if f"{path}.error" in cells else []

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sentences at the top: what the figures say about SCDAE against its baseline, and no more than that."""
 
+from anomalib_scdae.benchmark.cells import FINISHED
 from anomalib_scdae.benchmark.published import DATASET, EXPERIMENTS, published_method
-from anomalib_scdae.benchmark.report.averages import Average, average, median, row_average
-from anomalib_scdae.benchmark.report.cells import environment_note, progress_sentence
+from anomalib_scdae.benchmark.report.all_cells import environment_note, progress_sentence
 from anomalib_scdae.benchmark.report.cost import FORMATS
-from anomalib_scdae.benchmark.report.results import FINISHED, IMAGE_AUROC, KINDS, Results
+from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, Average, Results, average
 from anomalib_scdae.benchmark.report.tables import DAGGER, signed, times
 
 #: Differences below this many percentage points print as 0.0.
@@ -56,7 +56,7 @@ def differences(results: Results, dataset: str, category: str | None = None) -> 
     """Give the differences of the headline's row to the baseline, by label of the anomaly type; as fractions."""
     headline, baseline = results.text("headline"), results.text("baseline")
     averages = {
-        label: row_average(results, headline, f"{IMAGE_AUROC}.{kind}", dataset, category, minus=baseline)
+        label: results.average(headline, f"{IMAGE_AUROC}.{kind}", dataset, category, minus=baseline)
         for kind, label in KINDS.items()
     }
     return {label: difference for label, difference in averages.items() if difference is not None}
@@ -78,7 +78,7 @@ def judge(difference: Average) -> str:
 def latency_ratios(results: Results) -> dict[str, float]:
     """Give format to latency ratio of the headline's row to the baseline; OpenVINO FP32 first."""
     order = sorted(FORMATS, key=lambda name: name != "openvino_fp32")
-    ratios = {name: median(results, results.text("headline"), f"latency.{name}.ratio.median") for name in order}
+    ratios = {name: results.median(results.text("headline"), f"latency.{name}.ratio.median") for name in order}
     return {name: ratio for name, ratio in ratios.items() if ratio is not None}
 
 

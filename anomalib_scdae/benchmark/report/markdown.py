@@ -3,7 +3,6 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 from typing import Any
 from urllib.parse import quote
 
@@ -37,12 +36,11 @@ def _blocks(report: dict[str, Any]) -> Iterator[str]:
 def _table(table: Table) -> Iterator[str]:
     """Give a table whose groups of columns are one column each, ``a / b / c``, as in the paper."""
     yield f"**{escape(table.caption)}**"
-    groups = [list(group) for _, group in groupby(table.frame.columns, key=lambda column: column[0] or column)]
-    rules = ["---:" if all(map(table.is_numeric, group)) else "---" for group in groups]
-    lines = [_row(map(_heading, groups)), _row(rules)]
-    for title, frame in table.frame.groupby(level=0, sort=False):
-        lines += [_row([f"*{escape(title)}*", *[""] * (len(groups) - 1)])] if title else []
-        lines += [_row(_merged([line[column] for column in group]) for group in groups) for _, line in frame.iterrows()]
+    rules = ["---:" if all(table.is_numeric[column] for column in group) else "---" for group in table.groups]
+    lines = [_row(map(_heading, table.groups)), _row(rules)]
+    for title, rows in table.blocks():
+        lines += [_row([f"*{escape(title)}*", *[""] * (len(rules) - 1)])] if title else []
+        lines += [_row(_merged([line[column] for column in group]) for group in table.groups) for line in rows]
     yield "\n".join(lines)
 
 

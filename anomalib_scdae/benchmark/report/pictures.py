@@ -51,38 +51,44 @@ def gallery(results: Results, kind: str) -> list[Gallery]:
         results: The benchmark.
         kind: ``sample``, or ``miss`` for the worst misses.
     """
-    cells = results.finished().explode("gallery")
-    kinds = cells["gallery"].map(lambda entry: entry.get("kind", "sample") if isinstance(entry, dict) else "")
-    wanted = cells[kinds == kind]
-    first = wanted.groupby(["dataset", "category", "row"])["seed"].transform("first") == wanted["seed"]
-    wanted = wanted[first].assign(path=wanted["gallery"].map(lambda entry: _path(results.folder, entry)))
-    # A category's rows stand together, whatever the order in which the cells were run.
-    groups = [group for _, group in wanted.groupby(["dataset", "category"], sort=False)]
-    pictures = [_picture(cell) for group in groups for cell in group.to_dict("records") if cell["path"]]
-    lost = len(wanted) - len(pictures)
+    listed = [
+        (cell, entry)
+        for _, category in results.finished().groupby(["dataset", "category"], sort=False)
+        for _, row in category.groupby("row", sort=False)
+        for cell, entry in _of_first_seed(row, kind)
+    ]
+    pictures = [picture for cell, entry in listed if (picture := _picture(results.folder, cell, entry))]
+    lost = len(listed) - len(pictures)
     notes = [f"{lost} picture{' is' if lost == 1 else 's are'} listed but not there."] if lost else []
-    return [Gallery(CAPTIONS[kind], pd.DataFrame(pictures, columns=FIELDS), notes)] if len(wanted) else []
+    frame = pd.DataFrame(pictures, columns=["file", "path", "caption", "group", "row"])
+    return [Gallery(CAPTIONS[kind], frame, notes)] if listed else []
 
 
-FIELDS = ["file", "path", "caption", "group", "row"]
+def _of_first_seed(cells: pd.DataFrame, kind: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Give the entries of the first cell that has any of that kind."""
+    for cell in cells.to_dict("records"):
+        entries = [entry for entry in cell["gallery"] if isinstance(entry, dict)]
+        if chosen := [(cell, entry) for entry in entries if entry.get("kind", "sample") == kind]:
+            return chosen
+    return []
 
 
-def _path(folder: Path, entry: dict[str, Any]) -> Path | None:
+def _picture(folder: Path, cell: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any] | None:
     path = folder / str(entry.get("file", ""))
     # A results file that was handed around must not make the page carry files from elsewhere.
-    return path if path.is_file() and path.resolve().is_relative_to(folder.resolve()) else None
-
-
-def _picture(cell: dict[str, Any]) -> dict[str, Any]:
-    entry = cell["gallery"]
+    if not (path.is_file() and path.resolve().is_relative_to(folder.resolve())):
+        return None
     caption, kind = str(entry.get("caption") or ""), str(entry.get("anomaly_type") or "").replace("_", " ")
     score = finite(entry.get("score"))
     parts = [caption, "" if kind in caption.replace("_", " ") else kind]
     parts += [] if math.isnan(score) or "score" in caption else [f"score {score:.3g}"]
-    group = ": ".join(filter(None, [cell["dataset"], cell["category"]]))
-    row = f"{cell['row']}, seed {cell['seed']}"
-    file = Path(str(entry["file"])).as_posix()
-    return dict(zip(FIELDS, (file, cell["path"], ", ".join(filter(None, parts)), group, row), strict=True))
+    return {
+        "file": Path(str(entry["file"])).as_posix(),
+        "path": path,
+        "caption": ", ".join(filter(None, parts)),
+        "group": ": ".join(filter(None, [cell["dataset"], cell["category"]])),
+        "row": f"{cell['row']}, seed {cell['seed']}",
+    }
 
 
 def embed(files: Iterable[tuple[str, Path]], budget: int = BUDGET) -> dict[str, str]:

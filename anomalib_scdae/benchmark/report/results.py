@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads ``results.json``, of which any part may still be missing, into one DataFrame of cells."""
+"""Reads ``results.json``, of which any part may still be missing, into one DataFrame of cells, and averages it."""
 
 import json
 import math
@@ -8,8 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from anomalib_scdae.benchmark.cells import FINISHED, PENDING
+from anomalib_scdae.benchmark.store import check_same_files
 from anomalib_scdae.errors import UserError
 
 #: Anomaly types and their mean: key in ``results.json`` to the heading in tables.
@@ -17,16 +20,64 @@ KINDS = {"logical_anomalies": "logical", "structural_anomalies": "structural", "
 
 IMAGE_AUROC = "accuracy.image_auroc"
 
-FINISHED = "finished"
-
 #: What two cells must share to be compared.
 PLACE = ["dataset", "category", "seed"]
 
 TEXTS = ["id", "row", "model", "experiment", *PLACE, "status", "error", "finished_at"]
 LISTS = ["notes", "curve", "gallery"]
 
-#: Key of ``files``, which has a hash for each list of images, to the word for these images.
-FILES = {"train": "training", "val": "validation", "test": "test"}
+
+@dataclass(frozen=True)
+class Average:
+    """The mean of a figure over categories, then over seeds.
+
+    Args:
+        mean: The mean.
+        by_seed: Each seed's average over the categories; empty if no seed has all of them.
+        count: Number of cells that the mean rests on.
+        standard_error: Standard error of the mean over these cells; ``None`` for a single one.
+        covered: Number of categories averaged over.
+        expected: Number of categories that the benchmark has there.
+    """
+
+    mean: float
+    by_seed: pd.Series
+    count: int
+    standard_error: float | None
+    covered: int
+    expected: int
+
+    @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation over the seeds; ``None`` with fewer than two."""
+        return float(self.by_seed.std()) if len(self.by_seed) > 1 else None
+
+    @property
+    def scope(self) -> str:
+        """What the mean rests on, e.g. ``2 seeds, 4 of 5 categories``."""
+        seeds = len(self.by_seed)
+        said = f"{seeds} seed{'' if seeds == 1 else 's'}" if seeds else "no seed has all categories"
+        return said if self.expected == 1 else f"{said}, {self.covered} of {self.expected} categories"
+
+
+def average(figures: pd.Series, expected: int = 1) -> Average | None:
+    """Average figures by dataset, category and seed; ``None`` if there are none.
+
+    Only seeds that have every category which any seed has are used, so that a seed's value is always an average over
+    the same categories. If no seed has them all, the categories' own means are averaged, without a deviation.
+
+    Args:
+        figures: The figures.
+        expected: Number of categories that the benchmark has there.
+    """
+    if figures.empty:
+        return None
+    values = figures.unstack("seed")
+    complete = values.loc[:, values.notna().all()]
+    used = values if complete.empty else complete
+    count = int(used.count().sum())
+    error = float(np.nanstd(used, ddof=1)) / math.sqrt(count) if count > 1 else None
+    return Average(float(used.mean(axis=1).mean()), complete.mean(), count, error, len(values), expected)
 
 
 @dataclass(frozen=True)
@@ -63,10 +114,10 @@ class Results:
         """Categories of a dataset, as they first occur."""
         return list(self.cells["category"][self.cells["dataset"] == dataset].unique())
 
-    def finished(self, row: str | None = None, dataset: str | None = None, category: str | None = None) -> pd.DataFrame:
-        """Give the finished cells, only those of a row, dataset and category where these are named."""
+    def finished(self, row: str | None = None, dataset: str | None = None) -> pd.DataFrame:
+        """Give the finished cells, only those of a row and dataset where these are named."""
         chosen = self.cells[self.cells["status"] == FINISHED]
-        for name, value in (("row", row), ("dataset", dataset), ("category", category)):
+        for name, value in (("row", row), ("dataset", dataset)):
             if value is not None:
                 chosen = chosen[chosen[name] == value]
         return chosen
@@ -82,6 +133,30 @@ class Results:
     @cached_property
     def _finished(self) -> pd.DataFrame:
         return self.finished().set_index(["row", *PLACE])
+
+    def average(
+        self, row: str, path: str, dataset: str, category: str | None = None, minus: str | None = None
+    ) -> Average | None:
+        """Average a row's figure at ``path`` over a category, or over the dataset's categories.
+
+        Args:
+            row: The row.
+            path: The figure.
+            dataset: The dataset.
+            category: The category; all by default.
+            minus: Another row: take the difference to it, over the cells that both rows have.
+        """
+        figures = self.figures(row, path, dataset, category)
+        if minus is not None:
+            figures = (figures - self.figures(minus, path, dataset, category)).dropna()
+        return average(figures, len(self.categories(dataset)) if category is None else 1)
+
+    def median(self, row: str, path: str, over: str | None = None) -> float | None:
+        """Give the median of a row's figures at ``path``, or of their ratios to those of the row ``over``."""
+        figures = self.figures(row, path)
+        if over is not None:
+            figures = (figures / self.figures(over, path)).map(finite).dropna()
+        return None if figures.empty else float(figures.median())
 
     def of_row(self, row: str, name: str) -> str:
         """Give what a row's cells have in common, its ``model`` or ``experiment``; empty if there is no such row."""
@@ -130,15 +205,15 @@ def parse_results(folder: Path, content: dict[str, Any]) -> Results:
     cells = pd.DataFrame([_common_columns(record, header["environment"]) for record in records], columns=columns)
     cells = cells.join(pd.json_normalize(records).drop(columns=columns, errors="ignore"))
     # A row's cells differ in dataset, category and seed; should a file say otherwise, the last one counts.
-    results = Results(folder, header, cells.drop_duplicates(["row", *PLACE], keep="last", ignore_index=True))
-    _check_files(results.finished())
-    return results
+    cells = cells.drop_duplicates(["row", *PLACE], keep="last")
+    check_same_files([records[index] for index in cells.index])
+    return Results(folder, header, cells.reset_index(drop=True))
 
 
 def _common_columns(record: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
     texts = {name: _text(record.get(name)) for name in TEXTS}
     texts["row"] = texts["row"] or texts["model"] or texts["id"]
-    texts["status"] = texts["status"] or "pending"
+    texts["status"] = texts["status"] or PENDING
     lists = {name: value if isinstance(value := record.get(name), list) else [] for name in LISTS}
     own = record.get("environment")
     if isinstance(own, dict) and own:
@@ -150,19 +225,3 @@ def _common_columns(record: dict[str, Any], environment: dict[str, Any]) -> dict
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value)
-
-
-def _check_files(cells: pd.DataFrame) -> None:
-    """Refuse cells of one dataset, category and seed that say that they had different images."""
-    for part, word in FILES.items():
-        column = f"files.{part}"
-        known = cells[cells[column].notna()] if column in cells else cells[:0]
-        for place, group in known.groupby(PLACE, sort=False):
-            others = group["row"][group[column].map(str) != str(group[column].iloc[0])]
-            if len(others):
-                msg = (
-                    f"{group['row'].iloc[0]} and {others.iloc[0]} had different {word} images of "
-                    f"{', '.join(place[:2])} with seed {place[2]}, so that one table cannot hold both: give the "
-                    "dataset a split that depends on the seed alone, and run these cells again in a new folder."
-                )
-                raise UserError(msg)

@@ -7,13 +7,12 @@ written down), and each of them becomes a variable of the page's style sheet: a 
 
 import io
 import re
-from typing import TYPE_CHECKING, cast
 from xml.etree import ElementTree as ET
 
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+import matplotlib as mpl
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 VARIABLES = ("ink", "quiet", "rule", "card", *(f"s{index}" for index in range(8)))
 
@@ -23,12 +22,10 @@ INK, QUIET, RULE, CARD, *SERIES = (f"#{number:06x}" for number in range(1, len(V
 TOOLTIP = "tooltip: "
 
 
-def new_axes(width: float, height: float, left: float, right: float, top: float, bottom: float) -> "Axes":
-    """Make an empty drawing of the given size and margins, in units of about one CSS pixel."""
-    # Imported late, since few of the package's users ever draw; not pyplot, whose figures are global.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width / 72, height / 72))
+def new_axes(width: float, height: float, margins: tuple[float, float, float, float]) -> Axes:
+    """Make an empty drawing; size and margins (left, right, top, bottom) are in units of about one CSS pixel."""
+    left, right, top, bottom = margins
+    figure = Figure(figsize=(width / 72, height / 72))  # not pyplot's, which are global
     axes = figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (top + bottom) / height))
     axes.spines[:].set_visible(False)
     axes.tick_params(which="both", length=0, pad=6, labelsize=11, labelcolor=QUIET)
@@ -36,18 +33,16 @@ def new_axes(width: float, height: float, left: float, right: float, top: float,
     return axes
 
 
-def add_tooltip(artist: "Artist", text: str) -> None:
+def add_tooltip(artist: Artist, text: str) -> None:
     """Give a part of a drawing a tooltip."""
     artist.set_gid(f"{TOOLTIP}{text}")
 
 
-def to_svg(axes: "Axes", label: str) -> str:
+def to_svg(axes: Axes, label: str) -> str:
     """Give a drawing as an ``svg`` element, with ``label`` for those who cannot see it; unique in the page."""
-    import matplotlib as mpl
-
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": label}):
-        cast("Figure", axes.figure).savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        axes.figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})  # type: ignore[union-attr]
     root = ET.fromstring(buffer.getvalue())  # noqa: S314
     for element in list(root.iter()):
         # HTML knows SVG without namespaces.
@@ -55,13 +50,13 @@ def to_svg(axes: "Axes", label: str) -> str:
         element.attrib = {name.rpartition("}")[2]: value for name, value in element.attrib.items()}
         if element.tag == "g" and (name := element.attrib.pop("id", "")).startswith(TOOLTIP):
             ET.SubElement(element, "title").text = name.removeprefix(TOOLTIP)
-        if "style" in element.attrib:
-            element.set("style", _themed(element.attrib["style"]))
+        if style := element.get("style"):
+            style = re.sub(r"font-family: [^;]*; ?", "", style)
+            element.set("style", re.sub("#0000([0-9a-f]{2})", _variable, style))
     root.remove(root[0])  # about the file
     root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label}
     return ET.tostring(root, encoding="unicode")
 
 
-def _themed(style: str) -> str:
-    style = re.sub(r"font-family: [^;]*; ?", "", style)
-    return re.sub(r"#0000([0-9a-f]{2})", lambda match: f"var(--{VARIABLES[int(match[1], 16) - 1]})", style)
+def _variable(colour: re.Match[str]) -> str:
+    return f"var(--{VARIABLES[int(colour[1], 16) - 1]})"

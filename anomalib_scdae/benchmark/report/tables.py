@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of the report, before they become Markdown or HTML, and numbers as people read them."""
+"""The one form that every table of the report has, before it becomes Markdown or HTML, and numbers as people read them.
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+A table is made of names, which begin its lines, and of columns, each of which is a function from what a line is about
+to the value that stands there.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
+from typing import Any
 
 import pandas as pd
 
-from anomalib_scdae.benchmark.report.averages import Average
+from anomalib_scdae.benchmark.report.results import Average, Results
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -41,6 +48,9 @@ class Value:
 
 MISSING = Value(DASH, hint="no value")
 
+#: From what a line is about to what stands in it, by the column's heading.
+Columns = Mapping[Heading, Callable[[Any], Value]]
+
 
 @dataclass(frozen=True)
 class Table:
@@ -48,7 +58,7 @@ class Table:
 
     Args:
         caption: One sentence that says what it shows.
-        frame: As :func:`table_frame` makes it; the first column names the lines.
+        frame: As :func:`make_frame` makes it; the first column names the lines.
         notes: Remarks below it.
         folded: Whether the page shows it folded up at first.
     """
@@ -58,25 +68,49 @@ class Table:
     notes: Sequence[str] = ()
     folded: bool = False
 
-    def is_numeric(self, column: Heading) -> bool:
-        """Tell whether a column holds numbers, or nothing; the first one names the lines."""
-        return column != self.frame.columns[0] and not any(isinstance(value.sort, str) for value in self.frame[column])
+    @cached_property
+    def is_numeric(self) -> dict[Heading, bool]:
+        """Whether a column holds numbers, or nothing; the first one names the lines."""
+        texts = self.frame.map(lambda value: isinstance(value.sort, str)).any()
+        return {column: bool(index and not texts[column]) for index, column in enumerate(self.frame)}
+
+    @property
+    def groups(self) -> list[list[Heading]]:
+        """Neighbouring columns with one heading above; the first column never shares one."""
+        first, *others = self.frame.columns
+        return [[first], *(list(headings) for _, headings in groupby(others, key=lambda column: column[0] or column))]
+
+    def blocks(self) -> Iterator[tuple[str, list[dict[Heading, Value]]]]:
+        """Yield the lines that belong together, with the heading above them."""
+        for title, frame in self.frame.groupby(level=0, sort=False):
+            yield str(title), frame.to_dict("records")
 
 
-def table_frame(lines: Iterable[Mapping[Heading, Value]], title: str = "") -> pd.DataFrame:
+def make_frame(lines: Sequence[Any], columns: Columns, title: str = "") -> pd.DataFrame:
     """Make the DataFrame of a table.
 
     Args:
-        lines: Its lines; where one lacks a column of another, :data:`MISSING` stands.
+        lines: What each line is about.
+        columns: The columns, the name of the line first.
         title: Heading above the lines, which are sorted among themselves.
 
     Returns:
         :class:`Value` objects, with ``title`` as everyone's index.
     """
-    frame = pd.DataFrame(list(lines))
-    frame.columns = pd.MultiIndex.from_tuples(frame.columns)
-    frame.index = pd.Index([title] * len(frame))
-    return frame.map(lambda value: value if isinstance(value, Value) else MISSING)
+    values = [[make(line) for make in columns.values()] for line in lines]
+    return pd.DataFrame(values, [title] * len(lines), pd.MultiIndex.from_tuples(columns), dtype=object)
+
+
+def row_names(results: Results) -> Columns:
+    """Give the first column of a table of rows; its tooltip is what the configuration remarks on the row."""
+    headline = results.text("headline")
+    roles = {headline: "compared here", results.text("baseline"): "baseline of the headline"}
+
+    def name(row: str) -> Value:
+        hint = "; ".join(filter(None, [roles.get(row), *results.remarks(row)]))
+        return Value(row, row.lower(), hint, "headline" if row == headline else "")
+
+    return {("", "Method"): name}
 
 
 def without_gaps(frame: pd.DataFrame) -> pd.DataFrame:
@@ -99,6 +133,11 @@ def best_marked(frame: pd.DataFrame, groups: Collection[str] | None = None) -> p
         return column.map(lambda v: replace(v, style="best") if v.sort == best and PARTIAL not in v.text else v)
 
     return frame.apply(mark)
+
+
+def number(value: float | None, show: Callable[[float], str]) -> Value:
+    """Give a number as ``show`` writes it."""
+    return MISSING if value is None else Value(show(value), value)
 
 
 def signed(value: float) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from anomalib_scdae.inputs.penalty.textures import MAX_LEAVES, dead_leaves
+from anomalib_scdae.inputs.penalty.natural_textures import MAX_LEAVES, dead_leaves
 
 CATEGORY = "part"
 #: Different pictures; the others are links to them, which a training reads as it reads any file.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Speed of prediction: PyTorch and OpenVINO."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -15,26 +15,30 @@ from anomalib_scdae.benchmark.measure.timing import interleave, stopwatch
 from anomalib_scdae.benchmark.process import Failure
 from anomalib_scdae.benchmark.speed.data import CATEGORY
 from anomalib_scdae.benchmark.speed.targets import Extent
-from anomalib_scdae.benchmark.speed.timed_training import MODELS, default_model, weights_of
+from anomalib_scdae.benchmark.speed.turns import MODELS, default_model, weights_of
 
 IMAGE_SIZE = (256, 256)
 BATCHES = (1, 8)
 
+#: What is compared of OpenVINO: format of SCDAE and format of EfficientAd.
+OPENVINO = {
+    "openvino_fp32": ("fp32", "fp32"),
+    "openvino_int8_to_fp32": ("int8", "fp32"),
+    "openvino_int8": ("int8", "int8"),
+}
 
-@dataclass(frozen=True)
-class Predictions:
+
+class Predictions(NamedTuple):
     """What predictions cost.
 
     Attributes:
         macs: Multiply-accumulate operations of one image, by model.
-        torch: Seconds of a batch with PyTorch in FP32, by batch size; a column for each model.
-        openvino: Seconds of an image; the columns are ``<model>/openvino_<format>``.
+        seconds: By key, see :data:`~.targets.TARGETS`; a column for each model.
         failures: Why formats are missing there.
     """
 
     macs: dict[str, int]
-    torch: dict[int, pd.DataFrame]
-    openvino: pd.DataFrame
+    seconds: dict[str, pd.DataFrame]
     failures: dict[str, str]
 
 
@@ -62,18 +66,22 @@ def time_predictions(
     for batch in BATCHES:
         images = example_images(batch, IMAGE_SIZE).to(device)
         watches = {name: stopwatch(torch_prediction(model, images)) for name, model in models.items()}
-        seconds[batch] = interleave(
-            watches, max(1, extent.inference_rounds // (1 if batch == 1 else 2)), extent.warm_up
-        )
+        rounds = max(1, extent.inference_rounds // min(batch, 2))
+        seconds[f"torch_fp32_batch{batch}"] = interleave(watches, rounds, extent.warm_up)
     datamodule = MVTecLOCO(root=data, category=CATEGORY, num_workers=0)
     deployed = {
         name: deploy(model, datamodule, folder / name, IMAGE_SIZE, extent.calibration_images, "cpu")
         for name, model in models.items()
     }
+    timed = time_deployments(deployed, extent.inference_rounds, extent.warm_up)
+    for key, formats in OPENVINO.items():
+        columns = [f"{name}/openvino_{kind}" for name, kind in zip(MODELS, formats, strict=True)]
+        if set(columns) <= set(timed):
+            seconds[key] = timed[columns].set_axis(list(MODELS), axis="columns")
     failures = {
         f"{name}/{kind}": predict.sentence
         for name, deployment in deployed.items()
         for kind, predict in deployment.predict.items()
         if isinstance(predict, Failure)
     }
-    return Predictions(macs, seconds, time_deployments(deployed, extent.inference_rounds, extent.warm_up), failures)
+    return Predictions(macs, seconds, failures)

@@ -7,9 +7,11 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -17,31 +19,33 @@ from anomalib_scdae.benchmark.cells import write_json
 from anomalib_scdae.benchmark.measure.deployment import default_device
 from anomalib_scdae.benchmark.measure.environment import environment
 from anomalib_scdae.benchmark.measure.peak import measure_peaks
-from anomalib_scdae.benchmark.measure.timing import quartiles, ratio
+from anomalib_scdae.benchmark.measure.timing import interleave, quartiles, ratio
 from anomalib_scdae.benchmark.process import call, in_one_sentence
-from anomalib_scdae.benchmark.speed import inference, rounds
 from anomalib_scdae.benchmark.speed.data import write_dataset, write_penalty_images
-from anomalib_scdae.benchmark.speed.targets import EXTENTS, QUICK, TARGETS, Extent, print_table, verdict
-from anomalib_scdae.benchmark.speed.timed_training import MODELS, Task
+from anomalib_scdae.benchmark.speed.inference import IMAGE_SIZE, OPENVINO, Predictions, time_predictions
+from anomalib_scdae.benchmark.speed.targets import EXTENTS, TARGETS, Extent, print_table, verdict
+from anomalib_scdae.benchmark.speed.turns import MODELS, Sample, Task, TimedTraining, trainings
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.model.lightning_model import PAPER_STEPS
 
 logger = logging.getLogger(__name__)
 
+#: Training images of a category of MVTec LOCO, about; so a training has 200 epochs.
+TYPICAL_IMAGES = 350
+TYPICAL_EPOCHS = PAPER_STEPS // TYPICAL_IMAGES
 
-def measure_speed(
-    output: Path, *, device: str | None = None, workers: int | None = None, quick: bool = False
-) -> dict[str, float | None]:
+
+def measure_speed(output: Path, extent: Extent | None = None) -> dict[str, float | None]:
     """Measure SCDAE's speed as ratios to that of Anomalib's EfficientAd.
 
     Both have their default arguments, the same teacher, 256 x 256 images and batch size 1, and take turns, so that
-    drift hits both. Nothing else should run on the machine. Takes about ten minutes on two cores.
+    drift hits both. OpenVINO is always timed on the CPU. Nothing else should run on the machine. Takes about ten
+    minutes on two cores.
 
     Args:
         output: Folder that gets ``speed.json`` (the ratios), ``speed_details.json`` (spreads, absolute figures,
             arithmetic, peaks of the machine, environment) and the logs of the trainings.
-        device: ``cpu`` or ``cuda``; default: the accelerator at hand. OpenVINO is always timed on the CPU.
-        workers: Processes that read images in the whole training; default: Anomalib's default.
-        quick: Whether to measure next to nothing, to see that everything runs.
+        extent: How much is measured; default: what takes minutes on the accelerator at hand, or on the CPU.
 
     Returns:
         What is in ``speed.json``: a ratio for each key of :data:`TARGETS`; ``None`` where it could not be measured.
@@ -49,14 +53,13 @@ def measure_speed(
     Raises:
         UserError: If the device is not there; or if a part could not be measured, when all others are written.
     """
-    device = device or default_device().type
-    if device not in {"cpu", "cuda"} or (device == "cuda" and not torch.cuda.is_available()):
-        msg = f"Speed cannot be measured on {device!r}: use cpu, or cuda where PyTorch finds a CUDA device."
+    device = default_device().type
+    if device not in EXTENTS:
+        msg = f"Speed cannot be measured on {device!r}, but on {' and '.join(EXTENTS)}: hide the accelerator first."
         raise UserError(msg)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="anomalib-scdae-speed-") as folder:
-        extent = QUICK if quick else EXTENTS[device]
-        return Measurement(output, Path(folder), device, workers, extent).run()
+        return Measurement(output, Path(folder), device, extent or EXTENTS[device]).run()
 
 
 class Measurement:
@@ -65,16 +68,15 @@ class Measurement:
     Args:
         output: See :func:`measure_speed`.
         folder: Gets what need not be kept.
-        device: See :func:`measure_speed`.
-        workers: See :func:`measure_speed`.
+        device: ``cpu`` or ``cuda``.
         extent: How much is measured.
     """
 
-    def __init__(self, output: Path, folder: Path, device: str, workers: int | None, extent: Extent) -> None:
-        self.output, self.folder, self.device, self.workers, self.extent = output, folder, device, workers, extent
+    def __init__(self, output: Path, folder: Path, device: str, extent: Extent) -> None:
+        self.output, self.folder, self.device, self.extent = output, folder, device, extent
         self.penalty_images = write_penalty_images(folder / "penalty")
         # Of the networks' input size, and of the size that cameras have.
-        self.small = write_dataset(folder / "small", inference.IMAGE_SIZE, extent.calibration_images, 1)
+        self.small = write_dataset(folder / "small", IMAGE_SIZE, extent.calibration_images, 1)
         self.large = write_dataset(folder / "large", extent.file_size, extent.files, extent.validation_files)
         self.ratios: dict[str, float | None] = dict.fromkeys(TARGETS)
         self.details: dict[str, Any] = {
@@ -84,11 +86,11 @@ class Measurement:
                 "device": device,
                 "threads": torch.get_num_threads(),
                 "load_average": os.getloadavg() if hasattr(os, "getloadavg") else None,
-                "image_size": inference.IMAGE_SIZE,
+                "image_size": IMAGE_SIZE,
                 "openvino_inference_precision_hint": "f32",
                 "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
-                "workers": workers if workers is not None else "Anomalib's default (8)",
                 **asdict(extent),
+                "workers": "Anomalib's default (8)" if extent.workers is None else extent.workers,
             },
             "measurements": {},
         }
@@ -133,30 +135,48 @@ class Measurement:
 
     def steps(self, key: str, precision: str, peak: str) -> None:
         """Time training steps; those in FP32 also tell the peak memory."""
-        result = rounds.measure_steps(self._task("step", key, self.small, precision, workers=0), self.extent)
-        self._add(key, result.seconds, result.macs, peak)
+        with trainings(self._tasks("step", key, self.small, precision, workers=0)) as started:
+            macs = {training.model: training.begin() for training in started}
+            turns = {training.model: partial(_mean_step, training, self.extent.steps) for training in started}
+            seconds = interleave(turns, self.extent.step_rounds, self.extent.warm_up)
+            peak_mib = {training.model: training.finish() for training in started}
+        self._add(key, seconds, macs, peak)
         if key == "train_step_fp32":
             kind = "process" if self.device == "cpu" else "accelerator"
-            ours, theirs = (result.peak_mib[name][kind] for name in MODELS)
-            self.details["measurements"]["train_peak_memory"] = {"mib": result.peak_mib, "compared": kind}
+            ours, theirs = (peak_mib[name][kind] for name in MODELS)
+            self.details["measurements"]["train_peak_memory"] = {"mib": peak_mib, "compared": kind}
             self.ratios["train_peak_memory"] = ours / theirs if ours and theirs else None
 
     def trainings(self) -> None:
-        """Time whole trainings, and their validations."""
-        task = self._task("image", "training", self.large, "32-true", self.workers)
-        turns = rounds.measure_trainings(task, self.extent)
-        self._add("train_end_to_end", rounds.later_images(turns))
-        parts = {name: rounds.seconds_per_image(turns[name]) for name in MODELS}
+        """Time whole trainings, from file to file for some epochs, and the validations in them."""
+        extent = self.extent
+        length = -(-(extent.files + 1) // extent.turns)  # of a turn; a validation is an event, too
+        taken: dict[str, list[list[Sample]]] = {name: [] for name in MODELS}
+
+        def turn(training: TimedTraining) -> float:
+            taken[training.model].append(training.turn(length))
+            return sum(sample.seconds for sample in taken[training.model][-1])
+
+        with trainings(self._tasks("image", "training", self.large, "32-true", extent.workers)) as started:
+            for training in started:
+                training.begin()
+            turns = {training.model: partial(turn, training) for training in started}
+            interleave(turns, repeats=-(-extent.epochs * (extent.files + 1) // length), warm_up=0)
+            for training in started:
+                training.finish()
+        samples = {name: sample_frame(of_model) for name, of_model in taken.items()}
+        self._add("train_end_to_end", pd.DataFrame({name: later_images(frame) for name, frame in samples.items()}))
+        parts = {name: seconds_per_image(frame) for name, frame in samples.items()}
         entry = self.details["measurements"]["train_end_to_end"]
         entry["seconds_per_image"] = parts
-        entry["hours_of_70000_steps"] = {name: part["image"] * 70_000 / 3600 for name, part in parts.items()}
+        entry["hours_of_70000_steps"] = {name: part["image"] * PAPER_STEPS / 3600 for name, part in parts.items()}
         self.ratios["train_end_to_end"] = parts["SCDAE"]["image"] / parts["EfficientAd"]["image"]
-        self._add("validation", rounds.validations(turns))
+        self._add("validation", pd.DataFrame({name: validations(frame) for name, frame in samples.items()}))
 
     def predictions(self) -> None:
         """Time predictions, by the weights that the whole trainings have left."""
-        found: inference.Predictions = call(
-            inference.time_predictions,
+        found: Predictions = call(
+            time_predictions,
             self.output / "training",
             self.penalty_images,
             self.small,
@@ -167,31 +187,17 @@ class Measurement:
             log=self.output / "inference" / "inference.log",
         )
         self.details["export_errors"] = found.failures
-        for batch, seconds in found.torch.items():
-            macs = {name: batch * count for name, count in found.macs.items()}
-            self._add(f"torch_fp32_batch{batch}", seconds, macs, "torch_fp32")
-        for key, ours, theirs in (
-            ("openvino_fp32", "fp32", "fp32"),
-            ("openvino_int8_to_fp32", "int8", "fp32"),
-            ("openvino_int8", "int8", "int8"),
-        ):
-            columns = [f"SCDAE/openvino_{ours}", f"EfficientAd/openvino_{theirs}"]
-            if set(columns) <= set(found.openvino):
-                seconds = found.openvino[columns].set_axis(list(MODELS), axis="columns")
+        for key, seconds in found.seconds.items():
+            if key in OPENVINO:
+                ours, theirs = OPENVINO[key]
                 self._add(key, seconds, found.macs, f"openvino_{ours}" if ours == theirs else None)
+            else:
+                batch = int(key.removeprefix("torch_fp32_batch"))
+                self._add(key, seconds, {name: batch * macs for name, macs in found.macs.items()}, "torch_fp32")
 
-    def _task(self, event: Any, name: str, data: Path, precision: str, workers: int | None) -> Task:
-        return Task(
-            model="SCDAE",
-            event=event,
-            data=data,
-            penalty_images=self.penalty_images,
-            folder=self.output / name,
-            precision=precision,
-            device=self.device,
-            workers=workers,
-            threads=torch.get_num_threads(),
-        )
+    def _tasks(self, event: Any, name: str, data: Path, precision: str, workers: int | None) -> list[Task]:
+        common = (event, data, self.penalty_images, self.output / name, precision, self.device, workers)
+        return [Task(model, *common, torch.get_num_threads()) for model in MODELS]
 
     def _add(
         self, key: str, seconds: pd.DataFrame, macs: dict[str, int] | None = None, peak: str | None = None
@@ -210,3 +216,53 @@ class Measurement:
                 entry["fraction_of_peak"] = {name: value / bound for name, value in reached.items()}
         self.details["measurements"][key] = entry
         self.ratios[key] = entry["ratio"]["median"]
+
+
+def _mean_step(training: TimedTraining, steps: int) -> float:
+    """Return the mean seconds of a step; the first one of a turn finds everything cold."""
+    return float(np.mean([sample.seconds for sample in training.turn(steps + 1)[1:]]))
+
+
+def sample_frame(turns: list[list[Sample]]) -> pd.DataFrame:
+    """Put a training's samples into one table; ``starts`` tells whether an image is its epoch's first one.
+
+    Such an image also pays for the epoch's start, that is for processes that read images.
+    """
+    frame = pd.DataFrame([(turn, *sample) for turn, samples in enumerate(turns) for sample in samples])
+    frame.columns = pd.Index(["turn", *Sample._fields])
+    return frame.assign(starts=(frame["event"] == "image") & (frame["batch"] == 0))
+
+
+def _images_by_turn(samples: pd.DataFrame, *, first_epoch: bool) -> pd.Series:
+    """Return the mean seconds of an image in each turn of the first epoch, or of the others."""
+    chosen = (samples["event"] == "image") & ~samples["starts"] & ((samples["epoch"] == 0) == first_epoch)
+    return samples[chosen].groupby("turn")["seconds"].mean()
+
+
+def later_images(samples: pd.DataFrame) -> pd.Series:
+    """Return the mean seconds of an image in each turn after the first epoch."""
+    return _images_by_turn(samples, first_epoch=False)
+
+
+def validations(samples: pd.DataFrame) -> pd.Series:
+    """Return the seconds of each validation but the first, by epoch."""
+    chosen = samples[(samples["event"] == "validation") & (samples["epoch"] > 0)]
+    return chosen.set_index("epoch")["seconds"]
+
+
+def seconds_per_image(samples: pd.DataFrame) -> dict[str, float]:
+    """Extrapolate from a few epochs of a few files to a training of the paper's length.
+
+    Where there are few files, epochs start far too often. Hence the parts are taken apart and put together for
+    :data:`TYPICAL_EPOCHS` epochs of :data:`TYPICAL_IMAGES` images, the first epoch of which reads them for the first
+    time.
+
+    Returns:
+        Seconds: ``first_epoch`` and ``later_epochs`` of an image, ``epoch_start`` in addition once an epoch, and
+        ``image``, the mean over the whole training, validations not counted.
+    """
+    first, later = (float(_images_by_turn(samples, first_epoch=which).median()) for which in (True, False))
+    starts = samples["seconds"][samples["starts"] & (samples["epoch"] > 0)]
+    start = max(0.0, float(starts.median()) - later)
+    mean = (first + (TYPICAL_EPOCHS - 1) * later) / TYPICAL_EPOCHS + start / TYPICAL_IMAGES
+    return {"first_epoch": first, "later_epochs": later, "epoch_start": start, "image": mean}

@@ -46,6 +46,7 @@ class Extent:
         inference_rounds: Rounds of predictions.
         calibration_images: For INT8; more would change the accuracy, not the speed.
         peak_repeats: How often each operation is timed that the machine's peak is sought with.
+        workers: Processes that read images in the whole training; ``None`` for Anomalib's default.
     """
 
     step_rounds: int = 12
@@ -59,24 +60,11 @@ class Extent:
     inference_rounds: int = 20
     calibration_images: int = 16
     peak_repeats: int = 5
+    workers: int | None = None
 
 
 #: What takes minutes on either device.
 EXTENTS = {"cpu": Extent(), "cuda": Extent(step_rounds=30, steps=20, files=159, epochs=4, turns=8)}
-#: Next to nothing: a trial, whose figures mean nothing.
-QUICK = Extent(
-    step_rounds=1,
-    steps=1,
-    warm_up=0,
-    file_size=(300, 320),
-    files=2,
-    validation_files=1,
-    epochs=2,
-    turns=1,
-    inference_rounds=2,
-    calibration_images=2,
-    peak_repeats=1,
-)
 
 
 def verdict(key: str, ratio: float | None) -> str:

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from anomalib_scdae.inputs.penalty.base import PenaltyImages, is_grayscale, random_generator
+from anomalib_scdae.inputs.penalty.natural_textures import MAX_LEAVES, dead_leaves, spectral_noise
 from anomalib_scdae.inputs.penalty.photographs import PHOTOGRAPHS, ImagePyramid, installed_photographs
-from anomalib_scdae.inputs.penalty.textures import MAX_LEAVES, dead_leaves, spectral_noise
 
 _SETUP, _IMAGE = 0, 1  # two independent streams of random numbers
 _LUMINANCE = np.array([0.2989, 0.587, 0.114], dtype=np.float32)  # as torchvision's RandomGrayscale

@@ -15,8 +15,8 @@ from PIL import Image
 
 from anomalib_scdae.inputs.penalty import BundledImages, bundled
 from anomalib_scdae.inputs.penalty.base import random_generator
+from anomalib_scdae.inputs.penalty.natural_textures import dead_leaves, spectral_noise
 from anomalib_scdae.inputs.penalty.photographs import PHOTOGRAPHS, ImagePyramid, installed_photographs
-from anomalib_scdae.inputs.penalty.textures import dead_leaves, spectral_noise
 
 
 @pytest.fixture(scope="module")

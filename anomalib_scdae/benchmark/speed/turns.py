@@ -77,40 +77,50 @@ class Sample(NamedTuple):
     seconds: float
 
 
-class TimedTraining:
+class TimedTraining(ChildProcess):
     """A training that stands still unless it is its turn.
 
     Its process and the processes that read its images are halted in between, where the system can do that. So nothing
     is prepared in the other's time, and nothing that one does in the background slows the other down.
+
+    Args:
+        task: What is trained.
     """
 
-    def __init__(self, task: Task, child: ChildProcess) -> None:
-        self.task, self._child = task, child
+    def __init__(self, task: Task) -> None:
+        super().__init__(train, task, log=task.folder / f"{task.model}.log", converses=True)
+        self.model = task.model
 
-    def wait_until_ready(self) -> None:
-        """Wait until the first training step is due."""
-        self._receive()
-        self._child.pause()
+    def begin(self) -> int:
+        """Wait for the first step and return its multiply-accumulate operations."""
+        macs = self.receive()
+        self.pause()
+        return macs
 
-    def turn(self, length: int | Literal["count"]) -> Any:
-        """Let ``length`` events happen and return their samples; or count a step's multiply-accumulate operations."""
-        self._child.resume()
-        self._child.send(length)
-        result = self._receive()
-        self._child.pause()
-        return result
+    def turn(self, length: int) -> list[Sample]:
+        """Let ``length`` events happen and return how long they took."""
+        self.resume()
+        self.send(length)
+        samples = self.receive()
+        self.pause()
+        return samples
 
     def finish(self) -> dict[str, float | None]:
         """End the training and return its peak memory; see :func:`peak_memory_mib`."""
-        self._child.resume()
-        self._child.send(None)
-        return self._receive()
+        self.resume()
+        self.send(None)
+        return self.receive()
 
-    def _receive(self) -> Any:
+    def receive(self) -> Any:
+        """Wait for what the training sends next.
+
+        Raises:
+            ChildError: If the training has failed.
+        """
         try:
-            return self._child.receive()
+            return super().receive()
         except ChildError as error:
-            msg = f"The training of {self.task.model} failed: {error} (see {self._child.log})"
+            msg = f"The training of {self.model} failed: {error} (see {self.log})"
             raise ChildError(msg) from error
 
 
@@ -120,10 +130,8 @@ def trainings(tasks: Sequence[Task]) -> Iterator[list[TimedTraining]]:
     with ExitStack() as stack:
         started = []
         for task in tasks:
-            child = ChildProcess(train, task, log=task.folder / f"{task.model}.log", converses=True)
-            started.append(TimedTraining(task, stack.enter_context(child)))
-        for training in started:
-            training.wait_until_ready()
+            started.append(TimedTraining(task))
+            stack.enter_context(started[-1])
         yield started
 
 
@@ -134,8 +142,8 @@ class Finished(Exception):  # noqa: N818 - not an error
 class Turns(Callback):
     """Halts the training until it is its turn, and times what happens then.
 
-    The other side sends the number of events that make a turn, ``"count"`` for a step whose arithmetic is counted, or
-    ``None`` for the end.
+    The first step, which finds everything cold, belongs to no turn: its arithmetic is counted and sent. From then on,
+    the other side sends the number of events that make a turn, or ``None`` for the end.
 
     Args:
         connection: To the other side.
@@ -149,22 +157,16 @@ class Turns(Callback):
         self.connection, self.event, self.clock = connection, event, clock
         self._samples: list[Sample] = []
         self._length = 0
-        self._counter: FlopCounterMode | None = None
+        self._counter: FlopCounterMode | None = FlopCounterMode(display=False)
         self._started = 0.0
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Wait for the first turn, once everything is prepared."""
-        del pl_module
-        if trainer.current_epoch == 0:
-            self._wait("ready")
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Start timing a step."""
         del trainer, pl_module, batch, batch_idx
-        if self.event == "step":
+        if self._counter is not None:
+            self._counter.__enter__()
+        elif self.event == "step":
             self._started = self.clock()
-            if self._counter is not None:
-                self._counter.__enter__()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -200,13 +202,9 @@ class Turns(Callback):
     def _wait(self, result: object) -> None:
         """Hand over a result and wait for the next turn."""
         self.connection.send(result)
-        command = self.connection.recv()
-        if command is None:
+        self._length = self.connection.recv()
+        if self._length is None:
             raise Finished
-        if command == "count":
-            self._counter = FlopCounterMode(display=False)
-        else:
-            self._length = command
         self._started = self.clock()
 
 

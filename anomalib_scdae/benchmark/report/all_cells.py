@@ -3,14 +3,16 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
-from anomalib_scdae.benchmark.report.results import FINISHED, IMAGE_AUROC, KINDS, Results, finite
-from anomalib_scdae.benchmark.report.tables import MISSING, Heading, Table, Value, duration, figure, table_frame
+from anomalib_scdae.benchmark.cells import FAILED, FINISHED, PENDING
+from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, Results, finite
+from anomalib_scdae.benchmark.report.tables import MISSING, Heading, Table, Value, duration, figure, make_frame
 
-STATUSES = (FINISHED, "failed", "pending")
+STATUSES = (FINISHED, FAILED, PENDING)
 
 #: Longer tables are folded up, unless they tell of cells that are not finished.
 LONG = 60
@@ -35,6 +37,8 @@ NOT_FINISHED = (
 )
 NOT_RECORDED = "Cells that have not recorded their own processor and versions show those of the benchmark's last run."
 CHANGED = "+ marks a commit with changes that were not committed."
+
+NAMES = {"Method": "row", "Dataset": "dataset", "Category": "category"}
 
 #: Columns of numbers to where a cell has them, and what makes text of them.
 NUMBERS: dict[Heading, tuple[str, Callable[[float], str]]] = {
@@ -79,7 +83,16 @@ def environment_note(results: Results) -> str:
 def cell_tables(results: Results) -> list[Table]:
     """List every cell with its own figures and environment."""
     cells = results.cells
-    frame = table_frame([_line(cell) for cell in cells.to_dict("records")])
+    columns: dict[Heading, Callable[[dict[str, Any]], Value]] = {
+        **{("", label): partial(_name, name) for label, name in NAMES.items()},
+        ("", "Seed"): lambda cell: Value(cell["seed"], float(cell["seed"]) if cell["seed"].isdecimal() else None),
+        ("", "Status"): lambda cell: Value(cell["status"], cell["status"], cell["finished_at"], cell["status"]),
+        **{heading: partial(_number, path, show) for heading, (path, show) in NUMBERS.items()},
+        ("training", "precision"): lambda cell: _text(cell.get("training.precision")),
+        **{("made with", name): partial(_made_with, name) for name in ENVIRONMENT},
+        ("", "Notes"): _notes,
+    }
+    frame = make_frame(cells.to_dict("records"), columns)
     unfinished = bool((cells["status"] != FINISHED).any())
     notes = {
         NOT_FINISHED: unfinished,
@@ -90,20 +103,24 @@ def cell_tables(results: Results) -> list[Table]:
     return [Table("Every cell of the benchmark.", frame, applying, folded=len(cells) > LONG and not unfinished)]
 
 
-def _line(cell: dict[str, Any]) -> dict[Heading, Value]:
-    line: dict[Heading, Value] = {}
-    for label, name in (("Method", "row"), ("Dataset", "dataset"), ("Category", "category")):
-        line["", label] = Value(cell[name], cell[name].lower(), cell["id"])
-    line["", "Seed"] = Value(cell["seed"], float(cell["seed"]) if cell["seed"].isdecimal() else None)
-    line["", "Status"] = Value(cell["status"], cell["status"], cell["finished_at"], cell["status"])
-    for heading, (path, show) in NUMBERS.items():
-        value = finite(cell.get(path))
-        line[heading] = MISSING if math.isnan(value) else Value(show(value).rstrip("%"), value)
-    texts = {("training", "precision"): cell.get("training.precision")}
-    if cell["recorded"] or cell["status"] != "pending":
-        texts |= {("made with", name): text for name, text in environment_columns(cell["environment"]).items()}
-    else:
-        texts |= {("made with", name): "" for name in ENVIRONMENT}
-    line |= {key: Value(text, text) if text and isinstance(text, str) else MISSING for key, text in texts.items()}
-    notes = "; ".join(filter(None, [*map(str, cell["notes"]), cell["error"]]))
-    return line | {("", "Notes"): Value(notes, notes)}
+def _name(name: str, cell: dict[str, Any]) -> Value:
+    return Value(cell[name], cell[name].lower(), cell["id"])
+
+
+def _number(path: str, show: Callable[[float], str], cell: dict[str, Any]) -> Value:
+    value = finite(cell.get(path))
+    return MISSING if math.isnan(value) else Value(show(value).rstrip("%"), value)
+
+
+def _made_with(name: str, cell: dict[str, Any]) -> Value:
+    known = cell["recorded"] or cell["status"] != PENDING
+    return _text(environment_columns(cell["environment"])[name] if known else "")
+
+
+def _notes(cell: dict[str, Any]) -> Value:
+    text = "; ".join(filter(None, [*map(str, cell["notes"]), cell["error"]]))
+    return Value(text, text)
+
+
+def _text(text: Any) -> Value:
+    return Value(text, text) if text and isinstance(text, str) else MISSING

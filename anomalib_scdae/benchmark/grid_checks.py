@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can be known of a grid's models and inputs before anything runs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from anomalib.models import EfficientAd
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from anomalib_scdae.benchmark.cell.build import build_model
-from anomalib_scdae.benchmark.classes import accepts, default_of
+from anomalib_scdae.benchmark.classes import default_of
 from anomalib_scdae.benchmark.grid import Grid, Row
 from anomalib_scdae.benchmark.process import in_one_sentence
 from anomalib_scdae.errors import UserError
@@ -26,20 +27,12 @@ def check_models(grid: Grid) -> None:
     """
     for row in grid.rows:
         model = grid.model(row)
-        if accepts(row.model_class, "pre_trained"):
-            model = {**model, "init_args": {**model["init_args"], "pre_trained": False}}
+        if row.takes("pre_trained"):
+            model["init_args"]["pre_trained"] = False
         elif not issubclass(row.model_class, SCDAE | EfficientAd):
             continue
-        _build(row, model, grid.image_size)
-
-
-def _build(row: Row, model: Mapping[str, Any], image_size: int | list[int]) -> None:
-    try:
-        with isolate_rng():
-            build_model(model, image_size)
-    except Exception as error:
-        msg = f"{row.where} cannot be built: {in_one_sentence(error)}"
-        raise UserError(msg) from error
+        with _named(f"{row.where} cannot be built", Exception), isolate_rng():
+            build_model(model, grid.image_size)
 
 
 def check_inputs(grid: Grid) -> None:
@@ -48,23 +41,22 @@ def check_inputs(grid: Grid) -> None:
     Raises:
         UserError: If they are not there or of another kind, with the name of the row.
     """
-    checked: set[str] = set()
     for row in grid.rows:
-        if accepts(row.model_class, "teacher"):
-            given = _values(grid, row, "teacher", "model_size", "teacher_out_channels")
-            if repr(given) not in checked:
-                _told_with_row(row, load_teacher, *given)
-            checked.add(repr(given))
-        if accepts(row.model_class, "penalty_images"):
-            name, size = _values(grid, row, "penalty_images", "image_size")
-            _told_with_row(row, load_penalty_images, name, height_and_width(size))
+        with _named(row.where, UserError):
+            if row.takes("teacher"):
+                load_teacher(*_values(grid, row, "teacher", "model_size", "teacher_out_channels"))
+            if row.takes("penalty_images"):
+                name, size = _values(grid, row, "penalty_images", "image_size")
+                load_penalty_images(name, height_and_width(size))
 
 
-def _told_with_row(row: Row, load: Callable[..., object], *arguments: Any) -> None:
+@contextmanager
+def _named(where: str, kind: type[Exception]) -> Iterator[None]:
+    """Say where an error has happened."""
     try:
-        load(*arguments)
-    except UserError as error:
-        msg = f"{row.where}: {error}"
+        yield
+    except kind as error:
+        msg = f"{where}: {in_one_sentence(error)}"
         raise UserError(msg) from error
 
 
