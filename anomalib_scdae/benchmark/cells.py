@@ -20,8 +20,20 @@ import yaml
 from anomalib_scdae import files
 
 FINISHED, FAILED, PENDING = "finished", "failed", "pending"
+#: Key of what is known of the end of a training, beside that of minutes on its way.
+END = "end"
 #: What decides a cell's outcome; a finished cell is used again as long as these stay as they were.
-DECISIVE = ("model", "data", "data_version", "category", "seed", "trainer", "image_size", "backbone_weights")
+DECISIVE = (
+    "model",
+    "data",
+    "data_version",
+    "category",
+    "seed",
+    "trainer",
+    "image_size",
+    "backbone_weights",
+    "over_time",
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,7 @@ class Cell:
     data_version: int | None = None
     backbone_weights: str | None = None
     latency: dict[str, Any] | None = None
+    over_time: bool | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -69,6 +82,7 @@ class CellFolder:
         weights: The final weights and statistics.
         gallery: Pictures.
         exports: The model in the formats that latency is measured in.
+        snapshots: Weights of the model on its way.
         checkpoints: What an interrupted training goes on from.
         engine: What Anomalib's engine writes.
     """
@@ -81,6 +95,7 @@ class CellFolder:
         self.weights = self.path / "weights.safetensors"
         self.gallery = self.path / "gallery"
         self.exports = self.path / "deployment"
+        self.snapshots = self.path / "snapshots"
         self.checkpoints = self.path / "checkpoints"
         self.engine = self.path / "engine"
 
@@ -161,8 +176,8 @@ class CellFolder:
         (self.path / "progress.json").unlink(missing_ok=True)
 
     def drop_checkpoints(self) -> None:
-        """Delete what only an interrupted training needs."""
-        for folder in (self.checkpoints, self.engine):
+        """Delete what only an unfinished cell needs."""
+        for folder in (self.checkpoints, self.snapshots, self.engine):
             shutil.rmtree(folder, ignore_errors=True)
 
     def config(self) -> dict[str, Any]:

@@ -126,6 +126,7 @@ class Grid:
         lr: Learning rate for all rows that take one; ``None``: each model's own.
         baseline: Row that latencies are compared with.
         headline: Row that the report puts first.
+        over_time: Whether models are also tested on their way, after 1, 2, 4, ... minutes of training.
     """
 
     rows: list[Row]
@@ -138,6 +139,7 @@ class Grid:
     lr: float | None = None
     baseline: str | None = None
     headline: str | None = None
+    over_time: bool = False
 
     def resolved(self, known: Mapping[str, Any], *, download: bool) -> "Grid":
         """Return the grid with ``auto`` replaced by what it stands for, so that all cells have the same inputs.
@@ -194,6 +196,7 @@ class Grid:
             data_version=dataset.version_of(category),
             backbone_weights=row.backbone_weights,
             latency=self._latency(row) if wants_latency else None,
+            over_time=self.over_time or None,
             notes=[row.note] if row.note else [],
         )
 

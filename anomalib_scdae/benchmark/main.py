@@ -27,7 +27,7 @@ SPEED_OPTIONS = ("output", "what")
 def benchmark(
     *,
     output: Path,
-    what: Literal["compare", "speed"] = "compare",
+    what: Literal["compare", "speed", "accuracy_over_time"] = "compare",
     name: str = "benchmark",
     layout: Literal["methods", "ablation"] | None = None,
     models: Sequence[Entry] = (),
@@ -55,7 +55,8 @@ def benchmark(
 
     Args:
         output: Folder for results.json, results.csv, report.md, report.html and the cells.
-        what: compare for accuracy, time and size of trained models; speed for latencies alone.
+        what: compare for accuracy, time and size of trained models; accuracy_over_time to test them also on their way,
+            after 1, 2, 4, ... minutes of training; speed for latencies alone.
         name: Title of the report.
         layout: Print the paper's Table 1 (methods) or Tables 2 and 3 (ablation) beside the results.
         models: Rows: class_path, init_args, and optionally name, experiment, trainer, data, latency, backbone_weights,
@@ -107,7 +108,8 @@ def benchmark(
     }
     known = read_header(output)
     runs = not (dry_run or report_only)
-    grid = parse_grid(**settings).resolved(known.get("grid") or {}, download=runs)
+    grid = parse_grid(**settings, over_time=what == "accuracy_over_time")
+    grid = grid.resolved(known.get("grid") or {}, download=runs)
     cells = grid.cells()
     patterns = only.split(",") if isinstance(only, str) else list(only)
     chosen = {cell.id for cell in cells if _matches(cell, patterns)}

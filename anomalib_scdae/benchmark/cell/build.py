@@ -107,7 +107,12 @@ def build_model(
 
 def save_weights(model: AnomalibModule, file: Path) -> None:
     """Write all that ``model.state_dict()`` holds, thresholds and memory banks included."""
-    state = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
+    save_state(model.state_dict(), file)
+
+
+def save_state(state_dict: Mapping[str, torch.Tensor], file: Path) -> None:
+    """Write a state dict."""
+    state = {name: value.detach().cpu().clone().contiguous() for name, value in state_dict.items()}
     with replacing(file) as temporary:
         temporary.write_bytes(save(state))  # save_file would keep other users out
 

@@ -28,6 +28,7 @@ from anomalib_scdae.benchmark.cell.build import (
 from anomalib_scdae.benchmark.cell.maps import parts_of
 from anomalib_scdae.benchmark.cell.outputs import OutputCollector
 from anomalib_scdae.benchmark.cell.recorder import OneSeed, TrainingRecorder
+from anomalib_scdae.benchmark.cell.snapshots import Snapshots, few_test_images
 from anomalib_scdae.benchmark.cell.write_gallery import write_gallery
 from anomalib_scdae.benchmark.cells import FINISHED, Cell, CellFolder
 from anomalib_scdae.benchmark.measure.arithmetic import count_parameters
@@ -69,10 +70,11 @@ def train_and_test(folder: CellFolder) -> None:
         "status": FINISHED,
         "error": None,
         "notes": _backbone_note(cell),
-        **training,
+        **{name: value for name, value in training.items() if name != "snapshots"},
         "files": {**files, "train": training["files"]["train"]},
         "accuracy": outputs.accuracy(figures),
         "maps": outputs.auroc_per_map(),
+        "over_time": _over_time(folder, datamodule, training.get("snapshots", {})),
         "gallery": write_gallery(outputs, folder.gallery, folder.benchmark),
         "duration_seconds": round(training["duration_seconds"] + time.perf_counter() - started, 1),
         "finished_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -132,7 +134,9 @@ def _train(folder: CellFolder, model: AnomalibModule, datamodule: AnomalibDataMo
     interval = timedelta(days=365) if isinstance(model, MemoryBankMixin) else CHECKPOINT_INTERVAL
     checkpoint = ModelCheckpoint(folder.checkpoints, "{step}", train_time_interval=interval, save_top_k=1)
     # SCDAE brings an ExactResume of its own, which replaces this one.
+    snapshots = Snapshots(folder.snapshots)
     callbacks = [OneSeed(folder.cell.seed), ExactResume(), recorder, checkpoint]
+    callbacks += [snapshots] if folder.cell.over_time else []
     without = {} if hasattr(datamodule, "val_data") else {"limit_val_batches": 0}
     engine = _engine(folder, callbacks, {"devices": 1, **folder.cell.trainer, **without})
     engine.fit(model, datamodule=datamodule, ckpt_path=_last_checkpoint(folder.checkpoints))
@@ -145,6 +149,7 @@ def _train(folder: CellFolder, model: AnomalibModule, datamodule: AnomalibDataMo
             "accelerator": type(trainer.accelerator).__name__.removesuffix("Accelerator").lower(),
         },
         "curve": recorder.curve,
+        "snapshots": snapshots.taken,
         "size": count_parameters(model.model),
         **_environment(),
     }
@@ -167,6 +172,22 @@ def _test(
     with parts_of(model) as outputs.parts_of_batch:
         (figures,) = engine.test(model, datamodule=datamodule, verbose=False)
     return {name: float(value) for name, value in figures.items()}
+
+
+def _over_time(
+    folder: CellFolder, datamodule: AnomalibDataModule, snapshots: dict[str, dict[str, float]]
+) -> dict[str, Any]:
+    """Test the snapshots on some of the images; by minutes: step, seconds, image AUROC of the score and per map."""
+    found = {}
+    for key, taken in snapshots.items():
+        model = build_model(folder.cell.model, folder.cell.image_size, folder.cell.backbone_weights)
+        load_weights(model, folder.snapshots / f"{key}.safetensors")
+        outputs = OutputCollector()
+        with few_test_images(datamodule):
+            figures = _test(folder, model, datamodule, outputs)
+        auroc = outputs.accuracy(figures)["image_auroc"]
+        found[key] = {**taken, "image_auroc": auroc, "maps": outputs.auroc_per_map()}
+    return found
 
 
 def _engine(folder: CellFolder, callbacks: list[Callback], trainer: Mapping[str, Any]) -> Engine:

@@ -176,14 +176,14 @@ def _average_tables(
     found = []
     for dataset in results.datasets:
         columns = {**tables.row_names(results)}
-        columns |= {heading: _average(results, path, dataset) for heading, path in paths.items()}
+        columns |= {heading: average_column(results, path, dataset) for heading, path in paths.items()}
         frame = tables.best_marked(tables.without_gaps(make_frame(results.rows, columns)), best_of)
         if len(frame):
             found.append(Table(caption.format(dataset), frame, [*notes, *_deviation_notes(results, frame)]))
     return found
 
 
-def _average(
+def average_column(
     results: Results,
     path: str,
     dataset: str,
@@ -203,7 +203,7 @@ def _average(
 def _auroc(results: Results, dataset: str, group: str, category: str | None = None, **options: Any) -> Columns:
     """Give the columns of image AUROC below the heading ``group``."""
     paths = {(group, label): f"{IMAGE_AUROC}.{kind}" for kind, label in KINDS.items()}
-    return {heading: _average(results, path, dataset, category, **options) for heading, path in paths.items()}
+    return {heading: average_column(results, path, dataset, category, **options) for heading, path in paths.items()}
 
 
 def _paper(group: str, figures: Mapping[str, published.PublishedFigures]) -> Columns:

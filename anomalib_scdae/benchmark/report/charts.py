@@ -129,13 +129,18 @@ def _draw_scatter(title: str, points: Mapping[tuple[str, int], tuple[list[float]
     axes = new_axes(400, 300, margins=(46, 16, 14, 42))
     for (row, number), ((latency, low, high), accuracy) in points.items():
         mean, quartiles = 100 * accuracy.mean, [[latency - low], [high - latency]]
-        style: dict[str, Any] = {"color": _colour(number), "markersize": 12, "markeredgecolor": CARD, "clip_on": False}
+        style: dict[str, Any] = {
+            "color": colour_of(number),
+            "markersize": 12,
+            "markeredgecolor": CARD,
+            "clip_on": False,
+        }
         point, *_ = axes.errorbar(latency, mean, 100 * (accuracy.deviation or 0), quartiles, fmt="o", **style)
         add_tooltip(point, f"{row}: {mean:.1f} %, {figure(latency)} ms")
     lowest, highest = min(low for (_, low, _), _ in points.values()), max(high for (_, _, high), _ in points.values())
     wide = highest > 8 * lowest
     if wide:
-        _make_logarithmic(axes, "x", lowest, highest)
+        make_logarithmic(axes, "x", lowest, highest)
     else:
         axes.set_xlim(0, 1.1 * highest)
     axes.grid(color=RULE)
@@ -197,10 +202,10 @@ def _draw_curves(title: str, description: str, curves: Mapping[tuple[str, int], 
     axes = new_axes(400, 250, margins=(46, 12, 12, 38))
     for (label, number), curve in drawn.items():
         style = "o" if len(curve) == 1 else "-" if number < len(SERIES) else "--"
-        (line,) = axes.plot(curve.index, curve, style, color=_colour(number), linewidth=1.7, clip_on=False)
+        (line,) = axes.plot(curve.index, curve, style, color=colour_of(number), linewidth=1.7, clip_on=False)
         add_tooltip(line, f"{label}: {curve.iloc[-1]:.3g} at step {curve.index[-1]:,.0f}")
     values = pd.concat(list(drawn.values()))
-    _make_logarithmic(axes, "y", values.min(), values.max())
+    make_logarithmic(axes, "y", values.min(), values.max())
     axes.set_xlim(0, max(values.index.max(), 1))
     axes.grid(axis="y", color=RULE)
     axes.spines["bottom"].set(visible=True, color=QUIET)
@@ -208,11 +213,12 @@ def _draw_curves(title: str, description: str, curves: Mapping[tuple[str, int], 
     return {title: to_svg(axes, description)}
 
 
-def _colour(number: int) -> str:
+def colour_of(number: int) -> str:
+    """Return a row's colour."""
     return SERIES[number % len(SERIES)]
 
 
-def _make_logarithmic(axes: Axes, name: str, low: float, high: float) -> None:
+def make_logarithmic(axes: Axes, name: str, low: float, high: float) -> None:
     """Make an axis logarithmic, with plain numbers: 1, 2, 5 of each decade, or 1 alone where there are many."""
     powers = 10.0 ** np.arange(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
     ticks = np.outer(powers, [1, 2, 5] if high <= 100 * low else [1]).ravel()

@@ -14,6 +14,7 @@ from anomalib_scdae.benchmark.report.charts import accuracy_bars, latency_scatte
 from anomalib_scdae.benchmark.report.cost import cost_tables, latency_tables
 from anomalib_scdae.benchmark.report.headline import key_figures, summarise
 from anomalib_scdae.benchmark.report.markdown import to_markdown
+from anomalib_scdae.benchmark.report.over_time import over_time_curves, over_time_tables
 from anomalib_scdae.benchmark.report.pictures import Gallery, embed, gallery
 from anomalib_scdae.benchmark.report.results import Results, read_results
 from anomalib_scdae.benchmark.report.tables import DAGGER
@@ -27,6 +28,7 @@ CHAPTERS = (
     ("metrics", "Other metrics", (other_metrics_tables,)),
     ("cost", "Training and size", (cost_tables,)),
     ("latency", "Latency", (latency_tables, latency_scatter)),
+    ("over-time", "Accuracy over the time of training", (over_time_tables, over_time_curves)),
     ("curves", "Learning curves", (loss_curves, term_curves)),
     ("gallery", "Heatmaps", (partial(gallery, kind="sample"),)),
     ("misses", "Worst misses", (partial(gallery, kind="miss"),)),

@@ -26,7 +26,7 @@ from anomalib_scdae.benchmark.speed.inference import IMAGE_SIZE, OPENVINO, Predi
 from anomalib_scdae.benchmark.speed.targets import EXTENTS, TARGETS, Extent, print_table, verdict
 from anomalib_scdae.benchmark.speed.turns import MODELS, Sample, Task, TimedTraining, trainings
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.model.lightning_model import PAPER_STEPS
+from anomalib_scdae.model.training.schedule import PAPER_STEPS
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,8 @@ from anomalib_scdae.benchmark.cell.build import save_weights
 from anomalib_scdae.benchmark.measure.memory import peak_memory_mib
 from anomalib_scdae.benchmark.process import ChildError, ChildProcess
 from anomalib_scdae.benchmark.speed.data import CATEGORY
-from anomalib_scdae.model.lightning_model import PAPER_STEPS, SCDAE
+from anomalib_scdae.model.lightning_model import SCDAE
+from anomalib_scdae.model.training.schedule import PAPER_STEPS
 
 MODELS = ("SCDAE", "EfficientAd")
 

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accuracy over the time of a training: a table by minutes, and curves."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from anomalib_scdae.benchmark.cells import END
+from anomalib_scdae.benchmark.report import tables
+from anomalib_scdae.benchmark.report.accuracy import average_column
+from anomalib_scdae.benchmark.report.charts import Charts, colour_of, make_logarithmic
+from anomalib_scdae.benchmark.report.results import KINDS, Results, finite
+from anomalib_scdae.benchmark.report.svg import QUIET, RULE, add_tooltip, new_axes, to_svg
+from anomalib_scdae.benchmark.report.tables import Table, make_frame
+
+PREFIX = "over_time"
+NOTE = (
+    "Minutes are those of the processor (of the clock on an accelerator) from the start of the training, without "
+    "validations; the end of the training stands last. On up to 150 test images of each category, evenly chosen."
+)
+CAPTION = (
+    "Image AUROC in % over the minutes of training (logarithmic), one line per seed. Where the learning rate falls "
+    "towards the end, what has been learnt shows there: compare the ends of trainings of several lengths."
+)
+#: Anomaly types that are drawn.
+DRAWN = {kind: label for kind, label in KINDS.items() if kind != "mean"}
+
+
+def over_time_tables(results: Results) -> list[Table]:
+    """Give image AUROC after 1, 2, 4, ... minutes and at the end; nothing without any."""
+    found = []
+    for dataset in results.datasets:
+        columns = {**tables.row_names(results)}
+        for key in _keys(results):
+            group = "end" if key == END else f"{key} min"
+            for kind, label in DRAWN.items():
+                columns[group, label] = average_column(results, f"{PREFIX}.{key}.image_auroc.{kind}", dataset)
+        frame = tables.without_gaps(make_frame(results.rows, columns))
+        if len(frame):
+            caption = f"Image AUROC in % over the time of training on {dataset}, average over categories."
+            found.append(Table(caption, frame, [NOTE]))
+    return found
+
+
+def over_time_curves(results: Results) -> list[Charts]:
+    """Give image AUROC over the minutes of training for every category and anomaly type; nothing without any."""
+    colours = {row: number for number, row in enumerate(results.rows)}
+    drawings: dict[str, str] = {}
+    drawn: set[int] = set()
+    for (dataset, category), cells in results.finished().groupby(["dataset", "category"], sort=False):
+        for kind, label in DRAWN.items():
+            curves = {
+                (f"{cell['row']}, seed {cell['seed']}", colours[cell["row"]]): curve
+                for _, cell in cells.iterrows()
+                if len(curve := _curve(results, cell, kind))
+            }
+            if curves:
+                title = f"{dataset}: {category}, {label}"
+                drawings[title] = _draw(f"Image AUROC over the time of training, {title}", curves)
+                drawn |= {number for _, number in curves}
+    legend = {row: number for row, number in colours.items() if number in drawn}
+    return [Charts(CAPTION, drawings, legend)] if drawings else []
+
+
+def _keys(results: Results) -> list[str]:
+    """Return the minutes at which any cell was tested, in order, the end last."""
+    keys = {column.split(".")[1] for column in results.cells if column.startswith(f"{PREFIX}.")}
+    return [*sorted(keys - {END}, key=int), *keys & {END}]
+
+
+def _curve(results: Results, cell: pd.Series, kind: str) -> pd.Series:
+    """Return a cell's image AUROC in % by minutes of training."""
+    points = {
+        finite(cell.get(f"{PREFIX}.{key}.seconds")) / 60: 100 * finite(cell.get(f"{PREFIX}.{key}.image_auroc.{kind}"))
+        for key in _keys(results)
+    }
+    return pd.Series({minutes: value for minutes, value in points.items() if minutes > 0}, dtype=float).dropna()
+
+
+def _draw(description: str, curves: Mapping[tuple[str, int], pd.Series]) -> str:
+    axes = new_axes(400, 250, margins=(46, 12, 12, 38))
+    for (label, number), curve in curves.items():
+        (line,) = axes.plot(curve.index, curve, "o-", color=colour_of(number), markersize=4, linewidth=1.7)
+        listed = ", ".join(f"{value:.1f} % after {minutes:.1f} min" for minutes, value in curve.items())
+        add_tooltip(line, f"{label}: {listed}")
+    times = np.concatenate([curve.index for curve in curves.values()])
+    make_logarithmic(axes, "x", times.min(), times.max())
+    axes.grid(axis="y", color=RULE)
+    axes.spines["bottom"].set(visible=True, color=QUIET)
+    axes.set_xlabel("minutes of training", color=QUIET, fontsize=11)
+    return to_svg(axes, description)
