@@ -17,6 +17,7 @@ from anomalib_scdae.benchmark.report.all_cells import cell_tables, environment_n
 from anomalib_scdae.benchmark.report.cost import cost_tables, latency_tables
 from anomalib_scdae.benchmark.report.headline import key_figures, summarise
 from anomalib_scdae.benchmark.report.markdown import escape, to_markdown
+from anomalib_scdae.benchmark.report.over_time import over_time_curves, over_time_tables
 from anomalib_scdae.benchmark.report.page import assemble
 from anomalib_scdae.benchmark.report.results import Results, finite, parse_results, read_results
 from anomalib_scdae.benchmark.report.tables import MISSING, TIMES, Table, Value, signed
@@ -152,6 +153,39 @@ def test_every_map_and_limit_has_its_columns() -> None:
     assert value(part_tables(results)[0], "SCDAE", "context", "mean").text == "50.0 ± 0.0"
     limits = [group for group, _ in spro_tables(results)[0].frame.columns[1::3]]
     assert limits == [f"FPR ≤ {limit}" for limit in LIMITS]
+
+
+def test_accuracy_over_time_is_averaged_by_minutes_and_drawn_by_category() -> None:
+    cells = [make_cell("SCDAE", "SCDAE", "SyntheticLOCO", category, 0) for category in ("pushpins", "screw_bag")]
+    for cell, logical in zip(cells, (0.6, 0.8), strict=True):
+        auroc = {"logical_anomalies": logical, "structural_anomalies": 0.9, "mean": 0.8}
+        last = {"logical_anomalies": 0.95, "structural_anomalies": 0.7, "mean": 0.8}
+        cell["over_time"] = {
+            "1": {"step": 50, "seconds": 60.0, "image_auroc": auroc},
+            "16": {"step": 900, "seconds": 960.5, "image_auroc": auroc},
+            "4": {"step": 200, "seconds": 241.0, "image_auroc": auroc},
+            "end": {"step": 1000, "seconds": 1100.0, "image_auroc": last},
+        }
+    results = results_of({"name": "x", "cells": cells})
+    (table,) = over_time_tables(results)
+    groups = [group for group, label in table.frame.columns if label == "logical"]
+    assert groups == ["1 min", "4 min", "16 min", "end"]
+    assert value(table, "SCDAE", "4 min", "logical").text == "70.0"
+    assert value(table, "SCDAE", "end", "structural").text == "70.0"
+    (charts,) = over_time_curves(results)
+    assert list(charts.drawings) == [
+        f"SyntheticLOCO: {category}, {label}"
+        for category in ("pushpins", "screw_bag")
+        for label in ("logical", "structural")
+    ]
+    drawn = charts.drawings["SyntheticLOCO: screw_bag, logical"]
+    assert "80.0 % after 1.0 min, 80.0 % after 4.0 min, 80.0 % after 16.0 min, 95.0 % after 18.3 min" in drawn
+    assert charts.legend == {"SCDAE": 0}
+
+
+def test_without_snapshots_there_is_no_accuracy_over_time() -> None:
+    results = results_of({"cells": [make_cell("SCDAE", "SCDAE", "SyntheticLOCO", "pushpins", 0)]})
+    assert over_time_tables(results) == over_time_curves(results) == []
 
 
 def test_costs_carry_the_ratio_to_the_baseline() -> None:

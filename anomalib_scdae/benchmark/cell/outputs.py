@@ -79,6 +79,10 @@ class OutputCollector(Callback):
         """Each image's anomaly type; a normal image is good whatever its folder is called."""
         return np.array([GOOD if one.label == 0 else one.type for one in self.predictions])
 
+    def auroc(self) -> dict[str, float]:
+        """Return the image AUROC per anomaly type, and its mean."""
+        return with_mean(auroc_per_type(np.array([one.score for one in self.predictions]), self.types))
+
     def auroc_per_map(self) -> dict[str, dict[str, float]]:
         """Return the image AUROC per anomaly type that each map would give alone."""
         types = self.types

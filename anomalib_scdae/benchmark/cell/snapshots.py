@@ -101,7 +101,7 @@ class Snapshots(Callback):
 @contextmanager
 def few_test_images(datamodule: AnomalibDataModule) -> Iterator[None]:
     """Leave ``datamodule`` no more than :data:`TEST_IMAGES` images to test, evenly over its sorted files."""
-    datamodule.setup()
+    datamodule.setup(TrainerFn.TESTING)
     whole = datamodule.test_data
     order = whole.samples["image_path"].astype(str).sort_values(kind="stable").index.to_list()
     datamodule.test_data = whole.subsample(order[:: math.ceil(len(order) / TEST_IMAGES)])

@@ -2,6 +2,7 @@
 """The learning rate over a training, against the schedules' definitions."""
 
 from datetime import timedelta
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -43,7 +44,7 @@ def test_fast_schedule_rises_stays_and_falls_to_almost_nothing(steps):
     assert all(factor == 1 for factor in factors[peak : int(0.4 * steps)])
     assert factors[-1] == 0.01
     # Evenly: no step takes more than its share of the way.
-    falls = [before - after for before, after in zip(factors[peak:], factors[peak + 1 :], strict=False)]
+    falls = [before - after for before, after in pairwise(factors[peak:])]
     assert max(falls) <= 1.01 / (0.6 * steps)
 
 
