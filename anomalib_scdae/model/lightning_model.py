@@ -28,7 +28,7 @@ from anomalib_scdae.model.deploy.pre_processing import ExactPreProcessor, exact,
 from anomalib_scdae.model.image_size import check_image_size, height_and_width
 from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.calibration import Calibration
-from anomalib_scdae.model.training.checkpoint_file import check_checkpoint_file, check_what_is_read
+from anomalib_scdae.model.training.checkpoint_file import check_checkpoint_file, guard_checkpoints
 from anomalib_scdae.model.training.checks import check_trained, check_training
 from anomalib_scdae.model.training.data_set import check_before_training, set_up
 from anomalib_scdae.model.training.exact_resume import ExactResume
@@ -196,7 +196,7 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
 
     def setup(self, stage: str) -> None:
         """Refuse what could not end well, before anything is loaded."""
-        check_what_is_read(self.trainer, SCDAE)
+        guard_checkpoints(self.trainer, SCDAE)
         if stage == TrainerFn.FITTING:
             check_training(self.trainer)
             check_before_training(self.trainer.datamodule)
