@@ -10,11 +10,12 @@ from anomalib.data.utils import LabelName
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
-from anomalib_scdae.errors import UserError
+from anomalib_scdae.errors import UserError, check_at_least_one, check_not_negative
 from anomalib_scdae.image_files import check_image, in_threads, is_image
 from anomalib_scdae.metrics.anomaly_types import GOOD, anomaly_type
 from anomalib_scdae.metrics.ground_truth import GroundTruthReader, check_mask_sizes, mask_files
 from anomalib_scdae.model.training.training_files import image_paths
+from anomalib_scdae.sentences import in_one_line
 
 SPLITS = ("train_data", "val_data", "test_data")
 
@@ -29,6 +30,9 @@ def set_up(datamodule: Any, stage: TrainerFn) -> None:
     """
     if not type(datamodule).__module__.startswith(("anomalib.", "anomalib_scdae.")):
         return
+    for name in ("train_batch_size", "eval_batch_size"):
+        check_at_least_one(name, getattr(datamodule, name, 1))
+    check_not_negative("num_workers", getattr(datamodule, "num_workers", 0))
     if isinstance(datamodule, MVTecLOCO):
         _check_loco(Path(datamodule.root) / datamodule.category)
     try:
@@ -38,8 +42,9 @@ def set_up(datamodule: Any, stage: TrainerFn) -> None:
     except Exception as error:  # pandas' errors too, which name neither file nor folder
         root = getattr(datamodule, "root", None)
         msg = (
-            f"{type(datamodule).__name__} cannot make a data set of {root or 'its folders'} "
-            f"({' '.join(str(error).split()).rstrip('.')}): compare the folders with what its documentation asks for."
+            f"{type(datamodule).__name__} cannot make a data set of {root or 'its folders'}, as images or masks are "
+            f"missing, or too few to be split ({in_one_line(str(error)).rstrip('.')}): compare the folders with what "
+            "its documentation asks for."
         )
         raise UserError(msg) from error
 

@@ -165,7 +165,7 @@ def test_an_empty_training_folder_is_told(part: Path) -> None:
 
 def test_what_anomalib_raises_is_told_with_the_folder(tmp_path: Path) -> None:
     data = Folder(name="mine", root=tmp_path, normal_dir="good")
-    assert f"Folder cannot make a data set of {tmp_path} (" in _sentence(lambda: _check(data))
+    assert f"Folder cannot make a data set of {tmp_path}, as" in _sentence(lambda: _check(data))
     assert str(tmp_path / "none") in _sentence(lambda: _check(_loco(tmp_path / "none")))
 
 
