@@ -182,7 +182,8 @@ class Calibration(Callback):
     def complete(self, trainer: Trainer, pl_module: SCDAEModule, state: dict[str, Any]) -> None:
         """Put the statistics of its weights into ``state``, a state dict of ``pl_module`` that is about to be saved.
 
-        Its weights may be an average of those of ``pl_module``, which has them back when this returns.
+        Its weights may be an average of those of ``pl_module``, which has them back when this returns. Averages have
+        been tried in one process only: of several, each would have to take part in the pass that calibrates them.
         """
         with _weights_of(pl_module, state):
             self.ensure(trainer, pl_module)

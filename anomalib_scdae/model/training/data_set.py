@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from anomalib.data import MVTecLOCO
+import pandas as pd
+from anomalib.data import AnomalibDataset, MVTecLOCO
 from anomalib.data.utils import LabelName
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
@@ -17,6 +18,8 @@ from anomalib_scdae.metrics.ground_truth import GroundTruthReader, check_mask_si
 from anomalib_scdae.model.training.training_files import image_paths
 from anomalib_scdae.sentences import in_one_line
 
+#: What Anomalib's reader of MVTec LOCO AD takes for an image.
+PNG_SUFFIXES = (".png", ".PNG")
 SPLITS = ("train_data", "val_data", "test_data")
 
 
@@ -52,8 +55,8 @@ def set_up(datamodule: Any, stage: TrainerFn) -> None:
 def _check_loco(category: Path) -> None:
     """Look at what Anomalib's reader of MVTec LOCO AD fails on or passes over, which reads PNG files only."""
     images = [path for split in ("train", "validation", "test") for path in category.glob(f"{split}/*/*")]
-    read = [path for path in images if path.suffix in {".png", ".PNG"}]
-    passed_over = [path for path in images if is_image(path) and path not in set(read)]
+    read = [path for path in images if path.suffix in PNG_SUFFIXES]
+    passed_over = [path for path in images if is_image(path) and path.suffix not in PNG_SUFFIXES]
     if passed_over:
         rank_zero_warn(
             f"{len(passed_over)} images of {category} are passed over, such as {passed_over[0]}: in MVTec LOCO AD's "
@@ -81,7 +84,7 @@ def check_before_training(datamodule: Any) -> None:
     """
     datasets = {name: getattr(datamodule, name, None) for name in SPLITS}
     trained = datasets["train_data"]
-    if trained is not None and len(trained) == 0:
+    if isinstance(trained, AnomalibDataset) and len(trained) == 0:
         root = getattr(datamodule, "root", None)
         msg = f"There is no image to train with{f' in {root}' if root else ''}: put normal images into its folder."
         raise UserError(msg)
@@ -106,7 +109,7 @@ def check_before_training(datamodule: Any) -> None:
 def _masks(dataset: Any) -> Iterator[tuple[Path, Path]]:
     """Yield the abnormal images of a dataset that have a mask, each with one of its masks."""
     samples = getattr(dataset, "samples", None)
-    if samples is None or "mask_path" not in samples:
+    if not isinstance(samples, pd.DataFrame) or "mask_path" not in samples:
         return
     for row in samples[samples.label_index == LabelName.ABNORMAL].itertuples():
         mask = row.mask_path[0] if isinstance(row.mask_path, list) else row.mask_path

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import CombinedLoader, rank_zero_warn
 
@@ -17,10 +18,11 @@ DIGITS = 16
 
 
 def image_paths(dataset: Any) -> list[Path]:
-    """Return the files of the images that ``dataset`` reads; none where it does not say which these are."""
+    """Return the files of the images that ``dataset``, one of Anomalib's, reads; none of one that has no such list."""
     samples = getattr(dataset, "samples", None)
-    named = samples["image_path"] if samples is not None else getattr(dataset, "image_filenames", ())
-    return [Path(path) for path in named]
+    if isinstance(samples, pd.DataFrame) and "image_path" in samples:
+        return [Path(path) for path in samples.image_path]
+    return [Path(path) for path in getattr(dataset, "image_filenames", ())]
 
 
 def datasets_of(loaders: Any) -> list[Any]:
