@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from anomalib.utils.serialization import anomalib_safe_globals
 from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.files import replacing
@@ -84,7 +85,9 @@ def guard_checkpoints(trainer: Trainer, kind: type) -> None:
             save(checkpoint, file, *args, **kwargs)
 
     checked.checks = True  # type: ignore[attr-defined]
-    plugin.load_checkpoint, plugin.save_checkpoint = checked, whole  # type: ignore[method-assign]
+    plugin.load_checkpoint = checked  # type: ignore[method-assign]
+    if isinstance(plugin, TorchCheckpointIO):  # others may not have written anything yet when they return
+        plugin.save_checkpoint = whole  # type: ignore[method-assign]
 
 
 @contextmanager
