@@ -6,7 +6,6 @@ typed function; jsonargparse turns its signature and docstring into options, hel
 way Anomalib's own command line works.
 """
 
-import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from jsonargparse import ArgumentParser
 
 from anomalib_scdae import __version__
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.sentences import in_one_line, of_disk, of_parser
 
 
 class Command(NamedTuple):
@@ -67,11 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         failure = str(error)
     except OSError as error:
-        place = f" ({error.filename})" if error.filename else ""
-        failure = f"{error.strerror or error}{place}: check the path, its permissions and the space on its disk."
+        failure = of_disk(error)
     except Exception as error:  # noqa: BLE001 - it is told in full, and then in one sentence
         traceback.print_exc()
-        failure = f"{type(error).__name__}: {_in_one_line(str(error))} This should not happen: please report all of it."
+        failure = f"{type(error).__name__}: {in_one_line(str(error))} This should not happen: please report all of it."
     else:
         return 0
     print(f"anomalib-scdae {config.command}: {failure}", file=sys.stderr)
@@ -85,34 +84,8 @@ class _Parser(ArgumentParser):
         """Print the sentence and exit with status 2."""
         parser = getattr(ex, "subcommand_parser", None) or self
         program = parser.prog.replace(" [options]", "")
-        sentence = _of_option(message) or _in_one_line(message).rstrip(".")
-        print(f"{program}: {sentence}; {program} --help lists the options.", file=sys.stderr)
+        print(f"{program}: {of_parser(message)}; {program} --help lists the options.", file=sys.stderr)
         self.exit(2)
-
-
-#: What the types of options are called in a sentence.
-_TYPES = {"NoneType": "null", "int": "a whole number", "float": "a number", "Sequence": "a list", "tuple": "a list"}
-
-
-def _of_option(message: str) -> str | None:
-    """Make a sentence of what jsonargparse says about an option's value, which takes up to ten lines."""
-    option = re.match(r'Parser key "([^"]+)"', message)
-    given = re.search(r"(?:Given value|Got value): (.*)", message)
-    if option is None or given is None:
-        return None
-    takes = " or ".join(_type_name(kind) for kind in re.findall(r"Expected an? (.+?)(?:\. |\n|$)", message))
-    return f"--{option[1]} cannot be {given[1]}: it takes {takes or 'another value'}"
-
-
-def _type_name(kind: str) -> str:
-    if choices := re.fullmatch(r"typing\.Literal\[(.*)\]", kind):
-        return f"one of {choices[1]}"
-    plain = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", kind)
-    return _TYPES.get(plain, plain)
-
-
-def _in_one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _build_parser(chosen: str | None) -> ArgumentParser:

@@ -2,17 +2,21 @@
 """Tells the user of the ``anomalib`` command what is wrong in one sentence, where the error is ours.
 
 Left alone, a :class:`~anomalib_scdae.errors.UserError` of a training ends in a traceback, and one of a constructor in
-some two hundred lines of jsonargparse's, which hold its sentence somewhere in the middle.
+some two hundred lines of jsonargparse's, which hold its sentence somewhere in the middle. Where SCDAE is asked for,
+what the parser, the trainer and the disk have to say about an option ends with a sentence too.
 """
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
+from itertools import pairwise
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.sentences import in_one_line, of_disk, of_parser
 
 #: What a worker process of a loader puts before the sentence of an error that it hands on.
 _BEFORE_SENTENCE = f"{UserError.__module__}.{UserError.__qualname__}: "
@@ -33,10 +37,10 @@ def tell_user_errors(command: ModuleType) -> None:
             with _constructors_heard(command.AnomalibCLI):
                 return main(*args, **kwargs)
         except (Exception, _FromConstructor) as error:
-            user_error = _user_error(error)
-            if user_error is None:
+            sentence = _sentence(error)
+            if sentence is None:
                 raise
-            print(f"anomalib: {_sentence(user_error)}", file=sys.stderr)
+            print(f"anomalib: {sentence}", file=sys.stderr)
         sys.exit(1)
 
     told.tells_user_errors = True  # type: ignore[attr-defined]
@@ -63,6 +67,7 @@ def _constructors_heard(interface: Any) -> Iterator[None]:
     def init_parser(**kwargs: Any) -> Any:
         parser = original.__func__(**kwargs)
         parser.add_instantiator(_instantiate, object, subclasses=True)
+        parser.error = partial(_end_with_sentence, parser.error)
         return parser
 
     interface.init_parser = staticmethod(init_parser)
@@ -72,12 +77,39 @@ def _constructors_heard(interface: Any) -> Iterator[None]:
         interface.init_parser = original
 
 
-def _user_error(error: BaseException | None) -> UserError | None:
-    """Return the ``UserError`` that ``error`` is, or was raised from."""
-    while error is not None and not isinstance(error, UserError):
-        error = error.__cause__
-    return error
+def _end_with_sentence(tell: Callable[..., NoReturn], message: str, *args: Any, **kwargs: Any) -> NoReturn:
+    """Let a parser ``tell`` what is wrong, and end with a sentence where SCDAE is asked for."""
+    try:
+        tell(message, *args, **kwargs)
+    finally:
+        if _asked_for():
+            command = " ".join(["anomalib", *sys.argv[1:2]])
+            print(f"{command}: {of_parser(message)}; {command} --help lists the options.", file=sys.stderr)
 
 
-def _sentence(error: UserError) -> str:
-    return str(error).strip().splitlines()[-1].removeprefix(_BEFORE_SENTENCE)
+def _asked_for() -> bool:
+    """Tell whether the command's words, or the configuration that it names, name SCDAE."""
+    words = sys.argv[1:]
+    files = [Path(after) for word, after in pairwise(words) if word in {"-c", "--config"}]
+    texts = [file.read_text(encoding="utf-8", errors="ignore") for file in files if file.is_file()]
+    return any("SCDAE" in text for text in (*words, *texts))
+
+
+def _sentence(error: BaseException) -> str | None:
+    """Return what to tell of an error: of ours, or of one raised from ours, and of the disk's; ``None`` for others."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, UserError):
+        cause = cause.__cause__
+    if cause is not None:
+        return str(cause).strip().splitlines()[-1].removeprefix(_BEFORE_SENTENCE)
+    if not _asked_for():
+        return None
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    if isinstance(error, OSError):
+        return of_disk(error)
+    if isinstance(error, UnicodeError):
+        return f"a file of --config cannot be read ({error}): save it as UTF-8."
+    if isinstance(error, MisconfigurationException):
+        return f"{in_one_line(str(error)).rstrip('.')}: give the trainer another value."
+    return None

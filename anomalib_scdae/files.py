@@ -12,12 +12,20 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``, which replaces ``path`` once it is written without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Give a temporary path beside ``path``, which replaces ``path`` once it is written without an error.
+
+    Raises:
+        OSError: If it cannot be written, as on a full disk, with the name of ``path``; what was there stays.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.filename in {None, str(temporary), temporary}:
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -3,9 +3,11 @@
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image
 
@@ -14,8 +16,10 @@ from anomalib_scdae.errors import UserError
 #: Suffixes, in either case, of the images that Anomalib reads (torchvision's list).
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
-# What Pillow raises on files that are damaged, cut short, empty, huge or no images at all.
-_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
+#: What Pillow raises on files that are damaged, cut short, empty, huge or no images at all.
+UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
+
+_Result = TypeVar("_Result")
 
 
 def is_image(path: Path) -> bool:
@@ -44,7 +48,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
             yield image
     except UserError:
         raise
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         msg = f"{path} cannot be read as an image ({reason}): replace or remove it."
         raise UserError(msg) from error
@@ -58,3 +62,28 @@ def image_shape(path: Path) -> tuple[int, int]:
     """
     with opened(path) as image:
         return image.height, image.width
+
+
+def check_image(path: Path) -> None:
+    """Raise a :class:`UserError` unless all of an image file can be read."""
+    if not _is_sound_png(path):
+        with opened(path) as image:
+            image.load()
+
+
+def _is_sound_png(path: Path) -> bool:
+    """Tell whether a file is a PNG file whose parts have the right checksums, which takes a tenth of unpacking it."""
+    try:
+        with Image.open(path) as image:
+            if image.format != "PNG":
+                return False
+            image.verify()
+    except UNREADABLE:
+        return False
+    return True
+
+
+def in_threads(function: Callable[[Path], _Result], paths: Iterable[Path]) -> list[_Result]:
+    """Return what ``function`` returns for each path; the first one's error that fails ends it."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(function, paths))

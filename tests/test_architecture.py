@@ -15,13 +15,14 @@ from tests.conftest import ROOT
 
 PACKAGE = "anomalib_scdae"
 
-_BASE = {"errors", "files", "image_files", "quantiles"}
+_BASE = {"errors", "files", "image_files", "quantiles", "sentences"}
 #: What each room may import, itself aside. ``docs/index.md`` draws the same.
 ROOMS = {
     "errors": set[str](),
     "files": {"errors"},
     "image_files": {"errors"},
     "quantiles": {"errors"},
+    "sentences": set(),
     "inputs": _BASE,
     "metrics": _BASE,
     "data": _BASE,
@@ -31,8 +32,8 @@ ROOMS = {
     "benchmark": _BASE | {"inputs", "metrics", "model", "gallery", "data", "distill"},
     # At the top; both name what they need as text and import it when it is asked for.
     "plugin": {"command_line"},
-    "command_line": {"errors"},
-    "cli": {"errors"},
+    "command_line": {"errors", "sentences"},
+    "cli": {"errors", "sentences"},
     # The package itself gives SCDAE and SyntheticLOCO when they are asked for.
     "": {"plugin", "model", "data"},
 }

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ``anomalib`` command tells our own errors in one sentence, and all others as ever."""
 
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -10,48 +8,6 @@ from anomalib.cli import cli
 
 from anomalib_scdae import command_line, plugin
 from anomalib_scdae.errors import UserError
-
-TRAIN = ["train", "--model", "SCDAE", "--data", "MVTecLOCO"]
-
-
-def _last_line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, *arguments: str) -> str:
-    """Run the ``anomalib`` command, which must fail, and return the last line that it prints."""
-    monkeypatch.setattr(sys, "argv", ["anomalib", *arguments])
-    capfd.readouterr()
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert end.value.code == 1
-    printed = capfd.readouterr().err
-    assert "Traceback" not in printed
-    assert "Namespace" not in printed
-    return printed.splitlines()[-1]
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "cause"),
-    [
-        ("image_size", "255", "An image size of 255 x 255 is too small"),
-        ("branches", "[[foo]]", "branches names the unknown module foo"),
-        ("local_weight", "2", "local_weight is the local map's share"),
-        ("lr", "-1", "lr must be a number from 0 on"),
-    ],
-)
-def test_a_constructors_sentence_stands_alone(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, tmp_path: Path, option: str, value: str, cause: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    line = _last_line(monkeypatch, capfd, *TRAIN, f"--model.{option}", value)
-    assert line.startswith(f"anomalib: {cause}")
-    assert line.endswith(".")
-
-
-def test_the_sentence_of_a_failed_training_stands_alone(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, tmp_path: Path, loco_root: Path
-) -> None:
-    data = ["--data.root", str(loco_root), "--data.category", "part", "--data.num_workers", "0"]
-    options = ["--trainer.precision", "bf16-true", "--trainer.accelerator", "cpu", "--default_root_dir", str(tmp_path)]
-    line = _last_line(monkeypatch, capfd, *TRAIN, *data, *options)
-    assert line.startswith("anomalib: SCDAE does not train in bf16-true")
 
 
 class _Interface:

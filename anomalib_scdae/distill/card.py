@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.files import sha256_of, write_json
+from anomalib_scdae.files import replacing, sha256_of, write_json
 from anomalib_scdae.inputs.pdn import NETWORKS
 from anomalib_scdae.inputs.teacher import BUNDLED_FOLDER, published_weights
 
@@ -76,7 +76,8 @@ class Card:
 
 def write_curve(curve: list[tuple[int, float]], output: Path) -> None:
     """Save a learning curve as ``output.csv`` and ``output.png``, whatever the suffix of ``output``."""
-    pd.DataFrame(curve, columns=["step", "validation_mse"]).to_csv(output.with_suffix(".csv"), index=False)
+    with replacing(output.with_suffix(".csv")) as file:
+        pd.DataFrame(curve, columns=["step", "validation_mse"]).to_csv(file, index=False)
     from matplotlib.figure import Figure  # not pyplot, which would choose a backend for the whole process
 
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -84,7 +85,8 @@ def write_curve(curve: list[tuple[int, float]], output: Path) -> None:
     axes.plot(*zip(*curve, strict=True), marker=".")
     axes.set(xlabel="step", ylabel="validation MSE, 1 - R²", title=output.stem)
     axes.grid(alpha=0.3)
-    figure.savefig(output.with_suffix(".png"), dpi=120)
+    with replacing(output.with_suffix(".png")) as file:
+        figure.savefig(file, dpi=120, format="png")
 
 
 def teachers(folder: Path | None = None) -> None:

@@ -141,6 +141,8 @@ class RollingCache:
         """Open the arrays, empty ones unless there are some of the same identity."""
         self.files["identity.txt"].parent.mkdir(parents=True, exist_ok=True)
         mode: Literal["r+", "w+"] = "r+" if self._present() else "w+"
+        if mode == "w+":  # first of all, so that half of a new cache never passes for the one before
+            self.files["identity.txt"].unlink(missing_ok=True)
         grid = TEACHER_SIZE // STRIDE
         shape = (self.capacity, grid, grid, self.channels)
         self.targets = np.memmap(self.files["features.f16"], np.float16, mode, shape=shape)

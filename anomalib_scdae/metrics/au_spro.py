@@ -2,7 +2,7 @@
 """AU-sPRO as a metric for Anomalib's evaluator."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,7 @@ from torch import Tensor
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.image_files import image_shape
 from anomalib_scdae.metrics.anomaly_types import anomaly_type, short_name, with_mean
-from anomalib_scdae.metrics.ground_truth import (
-    GroundTruth,
-    Saturation,
-    mask_files,
-    read_defects_config,
-    read_ground_truth,
-)
+from anomalib_scdae.metrics.ground_truth import GroundTruthReader
 from anomalib_scdae.metrics.per_type import PerTypeMetric, gather
 from anomalib_scdae.metrics.spro import FPR_LIMITS, SPROAccumulator
 
@@ -69,7 +63,7 @@ class AUsPRO(PerTypeMetric):
         """Forget all images."""
         self._accumulator = SPROAccumulator(exact=self.exact, lowest_limit=min(*self.limits, FPR_LIMITS[0]))
         self._left_out: dict[str, str] = {}
-        self._configs: dict[Path, Mapping[int, Saturation] | None] = {}
+        self._truths = GroundTruthReader()
 
     def add(self, batch: Batch, *values: Any) -> None:
         """Add images: maps ``[B, H, W]`` or ``[B, 1, H, W]`` of any size and range, labels ``[B]`` (0: good), paths."""
@@ -80,7 +74,7 @@ class AUsPRO(PerTypeMetric):
                 self._accumulator.add_good(resize_map(anomaly_map, image_shape(path)))
                 continue
             try:
-                truth = self._ground_truth(path, Path(mask_path) if mask_path else None)
+                truth = self._truths.read(path, Path(mask_path) if mask_path else None)
             except UserError as error:
                 self._left_out.setdefault(anomaly_type(path), str(error))
             else:
@@ -105,16 +99,6 @@ class AUsPRO(PerTypeMetric):
             for limit in self.limits
             for name, value in with_mean({name: values[limit] for name, values in found.items()}).items()
         }
-
-    def _ground_truth(self, image_path: Path, mask_path: Path | None) -> GroundTruth:
-        files = mask_files(image_path, mask_path)
-        if not files:
-            msg = f"{image_path} has no mask."
-            raise UserError(msg)
-        category = image_path.parents[min(2, len(image_path.parents) - 1)]
-        if category not in self._configs:
-            self._configs[category] = read_defects_config(category)
-        return read_ground_truth(image_path, files, self._configs[category])
 
 
 def resize_map(anomaly_map: Tensor, shape: tuple[int, int]) -> NDArray[np.float32]:

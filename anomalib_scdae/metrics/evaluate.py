@@ -21,6 +21,7 @@ from anomalib_scdae.metrics.exported import Precision, write_maps
 from anomalib_scdae.metrics.ground_truth import (
     GroundTruth,
     Saturation,
+    check_mask_sizes,
     mask_files,
     read_defects_config,
     read_ground_truth,
@@ -165,10 +166,7 @@ def _check_sizes(image: _TestImage) -> None:
         size = "x".join(map(str, reversed(shape)))
         msg = f"{image.anomaly_map} is {size} but its image {width}x{height}: resize the map to the image bilinearly."
         raise UserError(msg)
-    for mask in image.masks:
-        if image_shape(mask) != (height, width):
-            msg = f"{mask} differs in size from its image {image.path}: restore the data set's file."
-            raise UserError(msg)
+    check_mask_sizes(image.path, image.masks)
 
 
 def _unreadable_map(path: Path, error: Exception) -> UserError:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.image_files import is_image, opened
+from anomalib_scdae.image_files import image_shape, is_image, opened
 
 CONFIG_NAME = "defects_config.json"
 
@@ -165,6 +165,37 @@ def read_ground_truth(
         pixels = [np.flatnonzero(mask)] if _is_channel(file, image_path) else _components(mask)
         regions.extend(Region(region, saturation.area(region.size)) for region in pixels)
     return GroundTruth((shape[0], shape[1]), tuple(regions))
+
+
+class GroundTruthReader:
+    """Reads regions as :func:`read_ground_truth` does, with the saturations of each image's category."""
+
+    def __init__(self) -> None:
+        self._configs: dict[Path, Mapping[int, Saturation] | None] = {}
+
+    def read(self, image_path: Path, mask_path: Path | None) -> GroundTruth:
+        """Read an image's regions; ``mask_path`` is one of its masks, where the data set names it.
+
+        Raises:
+            UserError: If there is no mask, or as :func:`read_ground_truth` and :func:`read_defects_config`.
+        """
+        files = mask_files(image_path, mask_path)
+        if not files:
+            msg = f"{image_path} has no mask."
+            raise UserError(msg)
+        category = image_path.parents[min(2, len(image_path.parents) - 1)]
+        if category not in self._configs:
+            self._configs[category] = read_defects_config(category)
+        return read_ground_truth(image_path, files, self._configs[category])
+
+
+def check_mask_sizes(image_path: Path, files: Sequence[Path]) -> None:
+    """Raise a :class:`UserError` unless the masks ``files`` are of the size of their image, as their headers say."""
+    shape = image_shape(image_path)
+    for file in files:
+        if (found := image_shape(file)) != shape:
+            msg = f"{file} is {_size(found)}, its image {image_path} is {_size(shape)}: give it the image's size."
+            raise UserError(msg)
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:

@@ -28,17 +28,20 @@ from anomalib_scdae.model.deploy.pre_processing import ExactPreProcessor, exact,
 from anomalib_scdae.model.image_size import check_image_size, height_and_width
 from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.calibration import Calibration
-from anomalib_scdae.model.training.checkpoint_file import check_checkpoint_file, check_what_is_read
+from anomalib_scdae.model.training.checkpoint_file import check_checkpoint_file, guard_checkpoints
 from anomalib_scdae.model.training.checks import check_trained, check_training
+from anomalib_scdae.model.training.data_set import check_before_training, set_up
 from anomalib_scdae.model.training.exact_resume import ExactResume
 from anomalib_scdae.model.training.finite_loss import FiniteLoss
 from anomalib_scdae.model.training.image_cache import ImageCache
 from anomalib_scdae.model.training.inputs import TrainingInputs
 from anomalib_scdae.model.training.optimizer_state import lay_out_like_parameters
+from anomalib_scdae.model.training.rescue import Rescue
 from anomalib_scdae.model.training.schedule import SCHEDULES, ScheduleName, share_done
 from anomalib_scdae.model.training.step_time import StepTimeNotice
 from anomalib_scdae.model.training.teacher_cache import TeacherCache
 from anomalib_scdae.model.training.teacher_statistics import fit_statistics, training_image_size
+from anomalib_scdae.model.training.training_files import TrainingFiles
 from anomalib_scdae.model.training.training_set import images_of, training_dataset
 
 
@@ -122,7 +125,7 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         self.hparams.update(self.model.options)
         self.inputs = TrainingInputs(str(teacher), str(penalty_images))
         self.calibration, self.resume, self.image_cache = Calibration(), ExactResume(), ImageCache(cache_gib)
-        self.finite_loss = FiniteLoss()
+        self.finite_loss, self.training_files = FiniteLoss(), TrainingFiles()
         self._teacher_cache: TeacherCache | None = None
         self._trained_from: Path | None = None
 
@@ -156,7 +159,8 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         """Add our callbacks; calibration must come before the post-processor and the evaluator."""
         components = super().configure_callbacks()
         components = [components] if isinstance(components, Callback) else components
-        return [self.image_cache, self.finite_loss, self.calibration, self.resume, StepTimeNotice(), *components]
+        ours = [self.image_cache, self.training_files, self.finite_loss, self.calibration, self.resume]
+        return [*ours, StepTimeNotice(), Rescue(), *components]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam, with the learning rate of the schedule."""
@@ -196,11 +200,16 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
                 f"{self.schedule.steps:,} steps (--trainer.max_steps changes that)."
             )
 
+    def prepare_data(self) -> None:
+        """Tell what is wrong with the folders of a data set, now that it is downloaded."""
+        set_up(self.trainer.datamodule, self.trainer.state.fn)
+
     def setup(self, stage: str) -> None:
         """Refuse what could not end well, before anything is loaded."""
-        check_what_is_read(self.trainer, SCDAE)
+        guard_checkpoints(self.trainer, SCDAE)
         if stage == TrainerFn.FITTING:
             check_training(self.trainer)
+            check_before_training(self.trainer.datamodule)
         if self.trainer.datamodule is not None and not hasattr(self.trainer.datamodule, "val_data"):
             # Asked for it, Anomalib's datamodules would fail; calibration falls back on training images.
             self.trainer.limit_val_batches = 0
@@ -290,11 +299,16 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
             self.finite_loss.check(self.trainer, self)
             self.calibration.complete(self.trainer, self, checkpoint["state_dict"])
         checkpoint["scdae_inputs"] = dict(self.inputs.resolved)
+        checkpoint["scdae_training_files"] = self.training_files.hashes
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the architecture from the checkpoint, so that test, predict and export need no option repeated."""
         super().on_load_checkpoint(checkpoint)
         self.inputs.resolved = dict(checkpoint.get("scdae_inputs", {}))
+        trained_with, self.training_files.hashes = (
+            self.training_files.hashes,
+            checkpoint.get("scdae_training_files", []),
+        )
         self._adopt_architecture(checkpoint.get("hyper_parameters", {}))
         if self._trainer is None:
             return
@@ -303,6 +317,7 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
             self._trained_from = _resolved(trainer.ckpt_path)
         elif trainer.state.fn == TrainerFn.TESTING and self._trained_from == _resolved(trainer.ckpt_path) is not None:
             self._keep_trained_weights(checkpoint)
+            self.training_files.hashes = trained_with
         if trainer.datamodule is not None and trainer.state.fn is not None:
             # The checkpoint's pre-processor may resize to another size than the one the datasets were set up with.
             trainer.datamodule.setup(trainer.state.fn)

@@ -12,7 +12,7 @@ import torch
 from anomalib.data import InferenceBatch
 from torch import nn
 
-from anomalib_scdae.errors import UserError, check_at_least_one, check_choice
+from anomalib_scdae.errors import UserError, check_at_least_one, check_choice, check_not_negative
 from anomalib_scdae.model.aggregation import Aggregation
 from anomalib_scdae.model.anomaly_map import AnomalyMapMerger
 from anomalib_scdae.model.augmentation import augment
@@ -90,6 +90,7 @@ class SCDAEModel(DistanceModel):
         _check_branches(branches)
         check_at_least_one("teacher_out_channels", teacher_out_channels)
         check_at_least_one("pool_size", pool_size)
+        check_not_negative("cosine_weight", cosine_weight)
         check_choice("cosine_scale", cosine_scale, CosineScale)
         check_choice("aggregation", aggregation, Aggregation)
         check_choice("crm_gate", crm_gate, CRMGate)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The second step of a cell: a finished model is built again, and measured against a baseline nobody has trained."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from anomalib_scdae.benchmark.cell import run
 from anomalib_scdae.benchmark.cell.build import build_model, load_weights, save_weights
 from anomalib_scdae.benchmark.cell.run import build_baseline, measure_deployed
 from anomalib_scdae.benchmark.cells import CellFolder
+from anomalib_scdae.benchmark.measure import export
 from anomalib_scdae.benchmark.measure.deployment import openvino_prediction
 from tests.benchmark.cells import make_cell
 
@@ -53,6 +56,27 @@ def test_kept_weights_hold_statistics_and_memory_banks(tmp_path: Path) -> None:
     expected, found = trained.state_dict(), again.state_dict()
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name].nan_to_num(), found[name].nan_to_num()) for name in expected)
+
+
+def test_an_export_of_other_options_is_not_used_again() -> None:
+    def fingerprint(change: Callable[[Any], object] = lambda model: None) -> str:
+        torch.manual_seed(0)
+        model = build_model(PADIM, 64)
+        change(model)
+        return export._fingerprint(model)
+
+    def without_antialias(model: AnomalibModule) -> None:
+        model.pre_processor.transform.transforms[0].antialias = False
+
+    changes = [
+        lambda model: setattr(model.post_processor, "enable_normalization", False),
+        lambda model: setattr(model.model, "n_features", 7),
+        lambda model: model.post_processor._image_threshold.fill_(3.0),
+        without_antialias,
+    ]
+    found = [fingerprint(), *map(fingerprint, changes)]
+    assert len(set(found)) == len(found)
+    assert fingerprint() == found[0] == fingerprint(lambda model: model.eval())
 
 
 def test_the_outcome_joins_the_result(tmp_path: Path, loco_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,7 +130,7 @@ SPOILT = {
     r"good/001\.png cannot be read": lambda category, _: (category / "test/good/001.png").write_bytes(b""),
     r"000/001\.png cannot be read": lambda category, _: cut(category / SECOND_MASK, 60),
     r"has no mask": lambda category, _: remove((category / SECOND_MASK).parent.iterdir()),
-    r"differs in size": write_mask((4, 4), 200),
+    r"001\.png is 4x4 pixels, its image": write_mask((4, 4), 200),
     r"marks no pixel": write_mask(SHAPE[::-1], 0),
     r"pixel values \[7\]": write_mask(SHAPE[::-1], 7),
     r"defects_config.json is not": lambda category, _: (category / "defects_config.json").write_text("[{}]"),

@@ -106,7 +106,7 @@ def test_au_spro_reads_every_channel_at_the_images_resolution(category, tmp_path
 
 def test_first_mask_alone_would_be_noticed(category, tmp_path, monkeypatch):
     original = ground_truth_module.mask_files
-    monkeypatch.setattr("anomalib_scdae.metrics.au_spro.mask_files", lambda *args: original(*args)[:1])
+    monkeypatch.setattr(ground_truth_module, "mask_files", lambda *args: original(*args)[:1])
     with pytest.raises(AssertionError):
         test_au_spro_reads_every_channel_at_the_images_resolution(category, tmp_path)
 

@@ -4,6 +4,7 @@
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from anomalib.models import AnomalibModule
 from lightning.pytorch.trainer.states import TrainerFn
 from torchvision.transforms.v2.functional import resize
 
+from anomalib_scdae import __version__
 from anomalib_scdae.benchmark.cells import read_json, write_json
 from anomalib_scdae.benchmark.process import Failure, in_one_sentence
 
@@ -44,7 +46,7 @@ def export_openvino(
 ) -> dict[str, Path | Failure]:
     """Export ``model`` in each of :data:`FORMATS` with a fixed input size.
 
-    What an earlier call has left in ``folder`` for the same weights is used again.
+    What an earlier call of this version has left in ``folder`` for the same model is used again.
 
     Args:
         model: A trained model, on the CPU.
@@ -56,7 +58,12 @@ def export_openvino(
     Returns:
         The ``.xml`` file of each format, or why there is none.
     """
-    key = {"weights": _fingerprint(model), "image_size": list(image_size), "calibration_images": calibration_images}
+    key = {
+        "model": _fingerprint(model),
+        "version": __version__,
+        "image_size": list(image_size),
+        "calibration_images": calibration_images,
+    }
     record = folder / "export.json"
     if read_json(record) != key:
         for path in (record, *folder.glob("*/**/*.xml")):
@@ -99,13 +106,28 @@ def calibration_set(datamodule: AnomalibDataModule, image_size: tuple[int, int],
 
 
 def _fingerprint(model: AnomalibModule) -> str:
-    """Hash the weights and statistics."""
-    digest = hashlib.sha256(type(model).__qualname__.encode())
+    """Hash the weights and statistics, and the options that these do not show: transforms, sizes, switches."""
+    digest = hashlib.sha256(f"{type(model).__module__}.{type(model).__qualname__}".encode())
+    for name, module in model.named_modules():
+        digest.update(f"{name} {type(module).__qualname__} {module.extra_repr()}".encode())
+        digest.update(
+            repr(
+                sorted(item for item in vars(module).items() if item[0] != "training" and _is_option(item[1]))
+            ).encode()
+        )
+    digest.update(repr(getattr(model.pre_processor, "transform", None)).encode())
     for name, value in model.state_dict().items():
         if torch.is_tensor(value):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _is_option(value: Any) -> bool:
+    """Tell whether a module's attribute is plain, so that it reads the same in every process."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_option, value))
+    return value is None or isinstance(value, str | int | float | Enum)
 
 
 def _present(folder: Path) -> Path | None:

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from anomalib_scdae.files import replacing
+
 Picture = npt.NDArray[np.uint8]
 _GAP, _CAPTION = 6, 18
 _EACH = 10
@@ -39,7 +41,10 @@ def write_contact_sheet(folder: Path, path: Path, width: int = 1600, quality: in
         tiles += [_tile(file, masks, name, tile) for file, masks, name in _examples(folder, kind, names)]
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % across)
     grid = [_spaced(tiles[first : first + across], axis=1) for first in range(0, len(tiles), across)]
-    cv2.imwrite(str(path), _spaced(grid, axis=0), [cv2.IMWRITE_WEBP_QUALITY, quality])
+    # Not `imwrite`, which keeps a full disk to itself.
+    _, data = cv2.imencode(".webp", _spaced(grid, axis=0), [cv2.IMWRITE_WEBP_QUALITY, quality])
+    with replacing(path) as file:
+        file.write_bytes(data.tobytes())
     return path
 
 

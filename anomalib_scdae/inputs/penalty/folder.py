@@ -50,7 +50,10 @@ class FolderImages(PenaltyImages):
         self.folder = folder
         self.files = sorted(iterate_images(folder))
         if not self.files:
-            msg = f"penalty image folder {folder} holds no images ({', '.join(IMAGE_SUFFIXES)})"
+            msg = (
+                f"penalty image folder {folder} holds no images ({', '.join(IMAGE_SUFFIXES)}): name a folder of "
+                "natural images, or 'bundled'"
+            )
             raise UserError(msg)
         super().__init__(source or f"{folder} ({len(self.files)} images)", image_size, seed)
         self._unreadable: set[str] = set()
@@ -74,7 +77,10 @@ class FolderImages(PenaltyImages):
                 return self._load(file, index)
             except UserError as error:
                 self._report(file, error)
-        msg = f"none of {attempts} files in a row in penalty image folder {self.folder} can be read, the last: {file}"
+        msg = (
+            f"none of {attempts} files in a row in penalty image folder {self.folder} can be read, the last: {file}; "
+            "replace or remove them"
+        )
         raise UserError(msg)
 
     def _load(self, file: str, index: int) -> torch.Tensor:

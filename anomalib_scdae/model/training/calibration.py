@@ -113,6 +113,7 @@ class Calibration(Callback):
 
     Attributes:
         weights: The :func:`fingerprint` of the weights that the statistics belong to, if any.
+        without_validation: Whether training images stand in for those of validation, as these cannot be read.
     """
 
     def __init__(self) -> None:
@@ -120,11 +121,12 @@ class Calibration(Callback):
         self._validated: Fingerprint | None = None
         self.weights: Fingerprint | None = None
         self._statistics: Fingerprint | None = None
+        self.without_validation = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Trust no statistics of an earlier run, which may have had other validation images."""
         del trainer, pl_module
-        self.weights = None
+        self.weights, self.without_validation = None, False
 
     def add(self, batch: Batch, distances: Distances) -> Any:
         """Keep a validation batch's distances until the pass is over.
@@ -180,7 +182,8 @@ class Calibration(Callback):
     def complete(self, trainer: Trainer, pl_module: SCDAEModule, state: dict[str, Any]) -> None:
         """Put the statistics of its weights into ``state``, a state dict of ``pl_module`` that is about to be saved.
 
-        Its weights may be an average of those of ``pl_module``, which has them back when this returns.
+        Its weights may be an average of those of ``pl_module``, which has them back when this returns. Averages have
+        been tried in one process only: of several, each would have to take part in the pass that calibrates them.
         """
         with _weights_of(pl_module, state):
             self.ensure(trainer, pl_module)
@@ -218,7 +221,9 @@ class Calibration(Callback):
     def _validation_records(self, trainer: Trainer, pl_module: SCDAEModule) -> list[ValidationRecord]:
         """Run the model over the whole validation set, in this process."""
         datamodule = getattr(trainer, "datamodule", None)
-        if datamodule is not None:
+        if self.without_validation:
+            loader = None
+        elif datamodule is not None:
             loader = datamodule.val_dataloader() if len(getattr(datamodule, "val_data", ())) else None
         else:
             loader = trainer.val_dataloaders

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One sentence for a checkpoint that is missing, damaged or another model's."""
+"""One sentence for a checkpoint that is missing, damaged, another model's or cannot be written."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from anomalib.utils.serialization import anomalib_safe_globals
 from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.files import replacing
 
 #: Entries of a state dict that all of SCDAE's have and no other model's of Anomalib.
 OUR_ENTRIES = ("model.teacher_mean", "model.anomaly_map.lower")
@@ -55,14 +57,15 @@ def check_checkpoint_file(path: Any) -> None:
     check_checkpoint(checkpoint, path)
 
 
-def check_what_is_read(trainer: Trainer, kind: type) -> None:
-    """Make ``trainer`` check the checkpoints that it reads while its model is a ``kind``; again is harmless.
+def guard_checkpoints(trainer: Trainer, kind: type) -> None:
+    """Make ``trainer`` check the checkpoints that it reads, and write them whole or not at all, for models of ``kind``.
 
     Lightning reads a checkpoint before it calls any hook that gets to see it, and tells no hook before that which file
-    it will be. The plugin that reads keeps its class, which Anomalib asks for.
+    it will be; where temporary files lie on another disk, it overwrites the checkpoint before piece by piece. The
+    plugin that reads and writes keeps its class, which Anomalib asks for. Calling this again is harmless.
     """
     plugin = trainer.strategy.checkpoint_io
-    load = plugin.load_checkpoint
+    load, save = plugin.load_checkpoint, plugin.save_checkpoint
     if getattr(load, "checks", False):
         return
 
@@ -74,5 +77,27 @@ def check_what_is_read(trainer: Trainer, kind: type) -> None:
         check_checkpoint(checkpoint, path)
         return checkpoint
 
+    def whole(checkpoint: dict[str, Any], path: Any, *args: Any, **kwargs: Any) -> None:
+        if not isinstance(trainer.lightning_module, kind) or "://" in str(path):
+            save(checkpoint, path, *args, **kwargs)
+            return
+        with writing_checkpoint(path), replacing(Path(path)) as file:
+            save(checkpoint, file, *args, **kwargs)
+
     checked.checks = True  # type: ignore[attr-defined]
     plugin.load_checkpoint = checked  # type: ignore[method-assign]
+    if isinstance(plugin, TorchCheckpointIO):  # others may not have written anything yet when they return
+        plugin.save_checkpoint = whole  # type: ignore[method-assign]
+
+
+@contextmanager
+def writing_checkpoint(path: str | Path) -> Iterator[None]:
+    """Make an error of the disk inside, where ``path`` is written, a :class:`UserError` that names the file."""
+    try:
+        yield
+    except OSError as error:
+        msg = (
+            f"The checkpoint {path} cannot be written ({error.strerror or error}): make room, or choose another folder "
+            "with --default_root_dir; earlier checkpoints are kept."
+        )
+        raise UserError(msg) from error

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A checkpoint that is not SCDAE's or is damaged ends in one sentence that names the file."""
 
+import errno
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ from anomalib.data import MVTecLOCO
 from anomalib.deploy import ExportType
 from anomalib.engine import Engine
 from anomalib.models import EfficientAd
+from fsspec.implementations.local import LocalFileOpener
 
 from anomalib_scdae import SCDAE
 from anomalib_scdae.errors import UserError
@@ -122,3 +125,26 @@ def test_another_model_of_the_same_trainer_is_left_alone(complete: Path, loco_ro
     torch.save({}, tmp_path / "empty.ckpt")
     trainer.strategy._lightning_module = EfficientAd()
     assert trainer.strategy.load_checkpoint(tmp_path / "empty.ckpt") == {}
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_where_it_cannot_be_written_the_one_before_stays(
+    code: int, complete: Path, loco_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(default_root_dir=tmp_path, accelerator="cpu", logger=False)
+    engine.predict(SCDAE(teacher="/nowhere"), datamodule=_loco(loco_root), ckpt_path=complete)
+    path = tmp_path / "kept.ckpt"
+    engine.trainer.save_checkpoint(path)
+    before = path.read_bytes()
+    original = LocalFileOpener.write
+
+    def fill(file: LocalFileOpener, content: bytes) -> None:
+        original(file, content[: len(content) // 2])
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(LocalFileOpener, "write", fill, raising=False)
+    with pytest.raises(UserError) as error:
+        engine.trainer.save_checkpoint(path)
+    assert str(error.value).startswith(f"The checkpoint {path} cannot be written ({os.strerror(code)}): ")
+    assert path.read_bytes() == before
+    assert list(tmp_path.glob("*kept*")) == [path]

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One sentence out of what the parser of a command line, or the disk, has to say."""
+
+import re
+
+#: What the types of options are called in a sentence.
+_TYPES = {
+    "NoneType": "null",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list",
+    "Sequence": "a list",
+    "tuple": "a list",
+}
+
+
+def of_parser(message: str) -> str:
+    """Make a sentence, without its full stop, of what jsonargparse says about an option in up to twenty lines."""
+    keys = list(re.finditer(r'Parser key "([^"]+)"', message))
+    name = ".".join(key[1] for key in keys)
+    # The innermost option is the one at fault; the values of those around it are all that was given to their classes.
+    about = message[keys[-1].end() :] if keys else message
+    if unknown := re.search(r"Option '([^']+)' is not accepted", about):
+        return f"there is no option --{name}.{unknown[1]}"
+    given = re.search(r"(?:Given value|Got value): (.*)", about)
+    if not keys or given is None:
+        return in_one_line(message).rstrip(".")
+    kinds = re.findall(r"Expected an? (.+?)(?:\. |: |\n|$)", about)
+    takes = dict.fromkeys(_type_name(kind) for kind in kinds if not kind.startswith("path but"))
+    return f"--{name} cannot be {given[1]}: it takes {' or '.join(takes) or 'another value'}"
+
+
+def _type_name(kind: str) -> str:
+    if choices := re.fullmatch(r"typing\.Literal\[(.*)\]", kind):
+        return f"one of {choices[1]}"
+    if kind.startswith("dot import path"):
+        return "the name of a class"
+    plain = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", kind)
+    return _TYPES.get(plain, plain)
+
+
+def of_disk(error: OSError) -> str:
+    """Make a sentence of an error of the file system."""
+    place = f" ({error.filename})" if error.filename else ""
+    reason = (error.strerror or in_one_line(str(error))).rstrip(".")
+    return f"{reason}{place}: check the path, its permissions and the space on its disk."
+
+
+def in_one_line(text: str) -> str:
+    """Return ``text`` without its line breaks."""
+    return " ".join(text.split())

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with a data set is told before training, with the file's name."""
+
+import json
+import shutil
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from anomalib.data import Folder, MVTecLOCO
+from anomalib.engine import Engine
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from PIL import Image
+
+from anomalib_scdae import SCDAE
+from anomalib_scdae.errors import UserError
+from anomalib_scdae.image_files import check_image
+from anomalib_scdae.model.training.data_set import check_before_training, set_up
+from anomalib_scdae.model.training.rescue import Rescue
+from tests.conftest import draw_image, draw_mask
+
+
+@pytest.fixture
+def part(loco_root: Path, tmp_path: Path) -> Path:
+    """A data set that a test may spoil."""
+    shutil.copytree(loco_root / "part", tmp_path / "part")
+    return tmp_path / "part"
+
+
+def _loco(part: Path) -> MVTecLOCO:
+    return MVTecLOCO(root=part.parent, category=part.name, train_batch_size=1, num_workers=0)
+
+
+def _check(data: object) -> None:
+    set_up(data, TrainerFn.FITTING)
+    check_before_training(data)
+
+
+def _sentence(use: Callable[[], object]) -> str:
+    with pytest.raises(UserError) as error:
+        use()
+    assert "\n" not in str(error.value)
+    assert str(error.value).endswith(".")
+    return str(error.value)
+
+
+def _warnings(use: Callable[[], object]) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        use()
+    return [str(entry.message) for entry in caught if issubclass(entry.category, UserWarning)]
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _bomb(path: Path) -> None:
+    """A PNG file of a few bytes that claims to be 100,000 x 100,000 pixels."""
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 9)), (b"IEND", b"")]
+    parts = [struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+UNREADABLE: dict[str, Callable[[Path], object]] = {
+    "truncated": _truncate,
+    "a decompression bomb": _bomb,
+    "zero bytes": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("no image"),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *((kind, "train/good/002.png") for kind in UNREADABLE),
+        ("truncated", "validation/good/001.png"),
+        ("zero bytes", "test/good/000.png"),
+        ("truncated", "test/logical_anomalies/001.png"),
+        ("truncated", "ground_truth/structural_anomalies/000/000.png"),
+    ],
+)
+def test_an_unreadable_file_of_any_split_is_named(part: Path, kind: str, name: str) -> None:
+    UNREADABLE[kind](part / name)
+    engine = Engine(max_steps=1, default_root_dir=part.parent, accelerator="cpu", logger=False)
+    sentence = _sentence(lambda: engine.fit(SCDAE(teacher="/nowhere"), datamodule=_loco(part)))
+    assert str(part / name) in sentence
+    assert "replace or remove it" in sentence
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif", "webp"])
+def test_truncated_and_whole_images_of_every_kind_are_told_apart(tmp_path: Path, suffix: str) -> None:
+    draw_image(tmp_path / f"image.{suffix}", 0)
+    check_image(tmp_path / f"image.{suffix}")
+    _truncate(tmp_path / f"image.{suffix}")
+    assert f"image.{suffix}" in _sentence(lambda: check_image(tmp_path / f"image.{suffix}"))
+
+
+def test_a_png_file_without_its_end_is_read_as_pillow_reads_it(tmp_path: Path) -> None:
+    draw_image(tmp_path / "image.png", 0)
+    (tmp_path / "image.png").write_bytes((tmp_path / "image.png").read_bytes()[:-12])
+    check_image(tmp_path / "image.png")
+
+
+def test_a_mask_of_another_size_is_named(part: Path) -> None:
+    mask = part / "ground_truth/logical_anomalies/001/000.png"
+    draw_mask(mask, (140, 300))
+    sentence = _sentence(lambda: _check(_loco(part)))
+    assert f"{mask} is 300x140 pixels, its image" in sentence
+    assert "300x280" in sentence
+
+
+def _blank(part: Path) -> None:
+    Image.new("L", (300, 280)).save(part / "ground_truth/logical_anomalies/001/000.png")
+
+
+def _unknown_value(part: Path) -> None:
+    entry = {"pixel_value": 7, "saturation_threshold": 1, "relative_saturation": False}
+    (part / "defects_config.json").write_text(json.dumps([entry]))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "cause", "types"),
+    [
+        (_blank, "marks no pixel", ["logical"]),
+        (_unknown_value, "has the pixel values [255]", ["logical", "structural"]),
+        (lambda part: (part / "defects_config.json").write_text("{"), "is not a list", ["logical", "structural"]),
+    ],
+)
+def test_localisation_that_will_be_left_out_is_told(part: Path, spoil: Callable, cause: str, types: list[str]) -> None:
+    assert _warnings(lambda: _check(_loco(part))) == []
+    spoil(part)
+    told = _warnings(lambda: _check(_loco(part)))
+    assert len(told) == len(types)
+    for kind, sentence in zip(types, told, strict=True):
+        assert f"AU-sPRO of {kind}_anomalies will be left out" in sentence
+        assert cause in sentence
+
+
+def test_an_image_without_a_mask_is_named(part: Path) -> None:
+    shutil.rmtree(part / "ground_truth/logical_anomalies/001")
+    sentence = _sentence(lambda: _check(_loco(part)))
+    assert str(part / "test/logical_anomalies/001.png") in sentence
+    assert "Folder" in sentence
+
+
+def test_images_that_anomalib_passes_over_are_told(part: Path) -> None:
+    for name in ("a.jpg", "b.bmp"):
+        draw_image(part / "train/good" / name, 0)
+    (part / "train/good/.DS_Store").touch()
+    (sentence,) = _warnings(lambda: _check(_loco(part)))
+    assert sentence.startswith(f"2 images of {part} are passed over, such as {part / 'train/good/'}")
+
+
+def test_an_empty_training_folder_is_told(part: Path) -> None:
+    shutil.rmtree(part / "train/good")
+    (part / "train/good").mkdir()
+    assert f"no image to train with in {part.parent}" in _sentence(lambda: _check(_loco(part)))
+
+
+def test_what_anomalib_raises_is_told_with_the_folder(tmp_path: Path) -> None:
+    data = Folder(name="mine", root=tmp_path, normal_dir="good")
+    assert f"Folder cannot make a data set of {tmp_path}, as" in _sentence(lambda: _check(data))
+    assert str(tmp_path / "none") in _sentence(lambda: _check(_loco(tmp_path / "none")))
+
+
+class _Spoil(Callback):
+    """Truncates a file once it was checked."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+        if trainer.global_step == 1:
+            _truncate(self.path)
+
+
+@pytest.mark.slow
+def test_a_fault_within_training_loses_no_weights(part: Path, model_arguments: dict) -> None:
+    spoilt, data = part / "validation/good/001.png", _loco(part)
+    data.num_workers = 1
+    options = {"default_root_dir": part.parent, "accelerator": "cpu", "logger": False, "enable_progress_bar": False}
+    model = SCDAE(**model_arguments)
+    with pytest.raises((OSError, SyntaxError)) as error, pytest.warns(UserWarning, match="weights of step 1 are kept"):
+        Engine(max_steps=2, limit_train_batches=1, callbacks=[_Spoil(spoilt)], **options).fit(model, datamodule=data)
+    assert isinstance(error.value.__cause__, UserError)
+    assert str(error.value.__cause__).startswith(f"{spoilt} cannot be read as an image")
+    (kept,) = part.parent.rglob("*.ckpt")
+    loaded = SCDAE.load_from_checkpoint(kept)
+    for name, value in model.model.student.state_dict().items():
+        assert value.equal(loaded.model.student.state_dict()[name])
+    assert loaded.model.anomaly_map.upper.isfinite().all()
+
+    draw_image(spoilt, 11)
+    engine = Engine(max_steps=2, **options)
+    engine.fit(SCDAE(**model_arguments), datamodule=_loco(part), ckpt_path=kept)
+    assert engine.trainer.global_step == 2
+
+
+def test_an_interruption_by_the_user_is_not_held_up() -> None:
+    Rescue().on_exception(None, None, KeyboardInterrupt())
