@@ -4,5 +4,14 @@
 from anomalib_scdae.gallery.branch_maps import branch_maps_of
 from anomalib_scdae.gallery.compose import GalleryRow, compose_gallery
 from anomalib_scdae.gallery.selection import gallery_rows, maps_in_folder, worst_misses
+from anomalib_scdae.gallery.writer import GalleryWriter
 
-__all__ = ["GalleryRow", "branch_maps_of", "compose_gallery", "gallery_rows", "maps_in_folder", "worst_misses"]
+__all__ = [
+    "GalleryRow",
+    "GalleryWriter",
+    "branch_maps_of",
+    "compose_gallery",
+    "gallery_rows",
+    "maps_in_folder",
+    "worst_misses",
+]

@@ -36,6 +36,7 @@ from anomalib_scdae.model.training.finite_loss import FiniteLoss
 from anomalib_scdae.model.training.image_cache import ImageCache
 from anomalib_scdae.model.training.inputs import TrainingInputs
 from anomalib_scdae.model.training.optimizer_state import lay_out_like_parameters
+from anomalib_scdae.model.training.progress import ProgressSentences
 from anomalib_scdae.model.training.rescue import Rescue
 from anomalib_scdae.model.training.schedule import SCHEDULES, ScheduleName, share_done
 from anomalib_scdae.model.training.step_time import StepTimeNotice
@@ -160,7 +161,7 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         components = super().configure_callbacks()
         components = [components] if isinstance(components, Callback) else components
         ours = [self.image_cache, self.training_files, self.finite_loss, self.calibration, self.resume]
-        return [*ours, StepTimeNotice(), Rescue(), *components]
+        return [*ours, StepTimeNotice(), ProgressSentences(), Rescue(), *components]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam, with the learning rate of the schedule."""
@@ -170,12 +171,13 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         optimizer = torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay, fused=fused)
 
         def factor(step: int) -> float:
-            return self.schedule.factor(step, self._share_done(step))
+            return self.schedule.factor(step, self.share_done(step))
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def _share_done(self, step: int) -> float:
+    def share_done(self, step: int) -> float:
+        """Return which share of the training is done with a step, see :func:`~.training.schedule.share_done`."""
         return share_done(self.trainer, step, self.schedule.steps)
 
     # -- training ---------------------------------------------------------------------------------------------------
@@ -243,7 +245,7 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
             images,
             penalty_images.to(self.device, non_blocking=True),
             teacher,
-            self.schedule.hard_quantile(self._share_done(trainer.global_step)),
+            self.schedule.hard_quantile(self.share_done(trainer.global_step)),
             self.schedule.augmented,
         )
         loss = torch.stack(list(terms.values())).sum()
