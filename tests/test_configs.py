@@ -56,7 +56,8 @@ def test_command_line_builds_what_the_file_says(cli: AnomalibCLI, file: Path) ->
     assert arguments.items() <= objects.model.hparams.items()
     assert type(objects.data).__name__ == written["data"]["class_path"]
     assert objects.data.train_batch_size == 1
-    assert parsed.train.trainer.max_steps == written["trainer"]["max_steps"]
+    assert parsed.train.trainer.max_steps == written["trainer"].get("max_steps", -1)
+    assert parsed.train.trainer.max_time == written["trainer"].get("max_time")
 
     networks = objects.model.model
     branches = arguments.get("branches", [["srm"], ["crm"]])

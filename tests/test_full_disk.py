@@ -16,7 +16,7 @@ from anomalib.data import MVTecLOCO
 from anomalib.engine import Engine
 
 from anomalib_scdae import cli
-from anomalib_scdae.benchmark import steps
+from anomalib_scdae.benchmark import jobs
 from anomalib_scdae.distill.card import write_curve
 from anomalib_scdae.files import replacing, write_json
 from anomalib_scdae.metrics import loco_evaluator
@@ -91,7 +91,7 @@ def test_results_of_a_benchmark_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = errno.ENOSPC
-    monkeypatch.setattr(steps, "run_step", fake_cell.run_step)
+    monkeypatch.setattr(jobs, "run_step", fake_cell.run_step)
     monkeypatch.chdir(ROOT)
     command = ["benchmark", "--config", str(ROOT / "configs/benchmark_smoke.yaml"), "--output", str(tmp_path)]
     assert cli.main(command) == 0

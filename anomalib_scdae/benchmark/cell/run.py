@@ -136,7 +136,8 @@ def _train(folder: CellFolder, model: AnomalibModule, datamodule: AnomalibDataMo
     # SCDAE brings an ExactResume of its own, which replaces this one.
     snapshots = Snapshots(folder.snapshots)
     callbacks = [OneSeed(folder.cell.seed), ExactResume(), recorder, checkpoint]
-    callbacks += [snapshots] if folder.cell.over_time else []
+    if folder.cell.over_time and not isinstance(model, MemoryBankMixin):  # which knows nothing before its end
+        callbacks.append(snapshots)
     without = {} if hasattr(datamodule, "val_data") else {"limit_val_batches": 0}
     engine = _engine(folder, callbacks, {"devices": 1, **folder.cell.trainer, **without})
     engine.fit(model, datamodule=datamodule, ckpt_path=_last_checkpoint(folder.checkpoints))

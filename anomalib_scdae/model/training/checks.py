@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mistakes in the set-up of a training or of what follows it, told before any long work."""
 
+import torch
 from anomalib.data.transforms.utils import extract_transforms_by_type
 from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.utilities import rank_zero_warn
 from torchvision.transforms.v2 import Normalize
 
@@ -28,12 +30,24 @@ def check_training(trainer: Trainer) -> None:
             "--trainer.precision bf16-mixed or 16-mixed, or leave the precision out."
         )
         raise UserError(msg)
+    on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
+    if on_cpu and trainer.precision == "bf16-mixed" and not processor_knows_bf16():
+        rank_zero_warn(
+            "This processor does not know bf16, so that training will be slower in bf16-mixed, not faster: leave the "
+            "precision out (--trainer.precision 32)."
+        )
     if trainer.world_size > 1 and getattr(trainer, "datamodule", None) is None:
         msg = (
             "Training in several processes needs a datamodule instead of loaders, so that each process can "
             "compute the statistics of the whole set: pass datamodule=..., or use one device."
         )
         raise UserError(msg)
+
+
+def processor_knows_bf16() -> bool:
+    """Return whether the processor's convolutions can be in bf16; True where that is not known."""
+    known = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return known is None or bool(known())
 
 
 def is_trained(networks: SCDAEModel) -> bool:

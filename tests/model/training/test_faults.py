@@ -23,6 +23,7 @@ from anomalib_scdae import SCDAE
 from anomalib_scdae.benchmark.cell.recorder import _losses as _recorded
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.training.blank_images import BlankImages
+from anomalib_scdae.model.training.checks import check_training
 from anomalib_scdae.model.training.finite_loss import STEPS_BETWEEN_LOOKS, FiniteLoss
 
 
@@ -108,6 +109,17 @@ class TestLossThatIsNotFinite:
         engine = _engine(tmp_path, max_steps=1, precision="bf16-mixed", callbacks=[_Break(1)])
         sentence = _sentence(lambda: engine.fit(SCDAE(**model_arguments), datamodule=_loco(loco_root)))
         assert "in float32 instead of bf16-mixed" in sentence
+
+    def test_a_processor_without_bf16_is_told_before_training(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        trainer = Trainer(accelerator="cpu", precision="bf16-mixed", max_steps=1, logger=False)
+        trainer.strategy.connect(SCDAE())
+        monkeypatch.setattr("anomalib_scdae.model.training.checks.processor_knows_bf16", lambda: False)
+        with pytest.warns(UserWarning, match="does not know bf16.*--trainer.precision 32"):
+            check_training(trainer)
+        monkeypatch.setattr("anomalib_scdae.model.training.checks.processor_knows_bf16", lambda: True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            check_training(trainer)
 
     def test_a_gpu_is_not_waited_for(self) -> None:
         """Its notes are kept on the device, read once in fifty steps, and before anything is saved."""
