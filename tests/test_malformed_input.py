@@ -99,7 +99,7 @@ def _all_black() -> None:
 #: What the last line says: the words after `anomalib`, and what is done to the data before.
 ANOMALIB: dict[str, tuple[list[str]] | tuple[list[str], Callable[[], None]]] = {
     # Options.
-    r"--model\.lr cannot be abc: it takes a number": ([*TRAIN, "--model.lr", "abc"],),
+    r"--model\.lr cannot be abc: it takes null or a number": ([*TRAIN, "--model.lr", "abc"],),
     r"there is no option --model\.nope": ([*TRAIN, "--model.nope", "3"],),
     r"--model\.branches cannot be srm: it takes a list": ([*TRAIN, "--model.branches", "srm"],),
     r"--model\.fusion cannot be nope: it takes true or false": ([*TRAIN, "--model.fusion", "nope"],),

@@ -23,17 +23,7 @@ FINISHED, FAILED, PENDING = "finished", "failed", "pending"
 #: Key of what is known of the end of a training, beside that of minutes on its way.
 END = "end"
 #: What decides a cell's outcome; a finished cell is used again as long as these stay as they were.
-DECISIVE = (
-    "model",
-    "data",
-    "data_version",
-    "category",
-    "seed",
-    "trainer",
-    "image_size",
-    "backbone_weights",
-    "over_time",
-)
+DECISIVE = ("model", "data", "data_version", "category", "seed", "trainer", "image_size", "backbone_weights")
 
 
 @dataclass(frozen=True)
@@ -189,9 +179,10 @@ class CellFolder:
         return saved if isinstance(saved, dict) else {}
 
     def write_config(self) -> None:
-        """Write ``config.yaml``."""
+        """Write ``config.yaml``; a cell that was tested over its time stays one."""
+        over_time = self.cell.over_time or self.config().get("over_time")
         with files.replacing(self.path / "config.yaml") as file:
-            file.write_text(yaml.safe_dump(asdict(self.cell), sort_keys=False), "utf-8")
+            file.write_text(yaml.safe_dump({**asdict(self.cell), "over_time": over_time}, sort_keys=False), "utf-8")
 
     def _as_saved(self) -> dict[str, Any]:
         """Return the cell as it is once written and read: tuples become lists, keys become strings."""
@@ -200,7 +191,8 @@ class CellFolder:
     def is_current(self) -> bool:
         """Tell whether what is in the folder was made with the cell's settings."""
         saved, own = self.config(), self._as_saved()
-        return bool(saved) and all(saved.get(key) == own[key] for key in DECISIVE)
+        has_all = bool(saved.get("over_time") or not own["over_time"])  # a cell may also have more than it needs
+        return bool(saved) and has_all and all(saved.get(key) == own[key] for key in DECISIVE)
 
     def begin(self) -> None:
         """Make the folder ready for a run; what other settings left is put aside, and weights without a record go."""

@@ -129,6 +129,7 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         self.finite_loss, self.training_files = FiniteLoss(), TrainingFiles()
         self._teacher_cache: TeacherCache | None = None
         self._trained_from: Path | None = None
+        self._has_own_length = False
 
     # -- what Anomalib asks of a model ------------------------------------------------------------------------------
 
@@ -170,8 +171,11 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         fused = self.device.type in ("cpu", "cuda") and not self.trainer.gradient_clip_val
         optimizer = torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay, fused=fused)
 
+        start = self.lr
+
         def factor(step: int) -> float:
-            return self.schedule.factor(step, self.share_done(step))
+            # A learning rate that a callback has found meanwhile, as LearningRateFinder does, takes the place of ours.
+            return self.schedule.factor(step, self.share_done(step)) * (self.lr / start if start else 1.0)
 
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -197,6 +201,7 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
             and not any(isinstance(callback, Timer) for callback in trainer.callbacks)  # type: ignore[attr-defined]
         ):
             trainer.fit_loop.epoch_loop.max_steps = self.schedule.steps
+            self._has_own_length = True
             rank_zero_info(
                 f"Neither max_steps nor max_epochs is given: training for the {self.hparams['schedule']} schedule's "
                 f"{self.schedule.steps:,} steps (--trainer.max_steps changes that)."
@@ -317,6 +322,7 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         trainer = self.trainer
         if trainer.state.fn == TrainerFn.FITTING:
             self._trained_from = _resolved(trainer.ckpt_path)
+            self._adopt_schedule(checkpoint.get("hyper_parameters", {}))
         elif trainer.state.fn == TrainerFn.TESTING and self._trained_from == _resolved(trainer.ckpt_path) is not None:
             self._keep_trained_weights(checkpoint)
             self.training_files.hashes = trained_with
@@ -334,6 +340,17 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         rebuilt = SCDAEModel(**{**self.model.options, **options})
         self.model = rebuilt.to(memory_format=torch.channels_last).to(self.device)
         self.hparams.update(self.model.options)
+
+    def _adopt_schedule(self, saved: dict[str, Any]) -> None:
+        """Go on training by the checkpoint's schedule, to which its optimizer's state belongs."""
+        name = saved.get("schedule", "paper")
+        if SCHEDULES[name] is self.schedule:
+            return
+        rank_zero_info(f"From the checkpoint: schedule={name!r}.")
+        self.schedule = SCHEDULES[name]
+        self.hparams["schedule"] = name
+        if self._has_own_length:
+            self.trainer.fit_loop.epoch_loop.max_steps = self.schedule.steps
 
     def _keep_trained_weights(self, checkpoint: dict[str, Any]) -> None:
         """Test what training has just made: `anomalib train --ckpt_path` would load the old checkpoint once more."""

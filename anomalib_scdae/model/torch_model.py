@@ -144,7 +144,8 @@ class SCDAEModel(DistanceModel):
             images: RGB images in [0, 1], ``(B, 3, H, W)``, not normalised: the networks do that.
             penalty_images: Natural images ``(B', 3, H, W)`` for equation 12; only read in training mode.
             teacher: What :meth:`teacher_features` gives for ``images``, if known; only read in training mode.
-            hard_quantile: Which distances the hard loss keeps; only read in training mode.
+            hard_quantile: Which distances the hard loss keeps; only read in training mode. Compiled losses keep the
+                paper's.
             augmented: Whether the autoencoders see augmented images; only read in training mode.
         """
         check_image_size(images.shape[-2:])
@@ -154,7 +155,9 @@ class SCDAEModel(DistanceModel):
                 msg = "Training needs penalty images: pass penalty_images, of the same size as the images."
                 raise UserError(msg)
             seen = augment(images) if augmented else None
-            return (self._compiled or self.losses)(images, seen, penalty_images, teacher, hard_quantile)
+            if self._compiled is not None:  # for the paper's quantile alone: each other one would be compiled anew
+                return self._compiled(images, seen, penalty_images, teacher)
+            return self.losses(images, seen, penalty_images, teacher, hard_quantile)
         return self.prediction(self.distances(images), images.shape[-2:])
 
     @torch.no_grad()

@@ -105,9 +105,23 @@ def test_few_test_images_are_evenly_chosen_and_only_for_a_while(
         data.setup(TrainerFn.TESTING)  # as the engine does once more
         assert sorted(data.test_data.samples["image_path"]) == chosen
     places = [whole.index(path) for path in chosen]
-    assert 1 <= len(chosen) <= limit
-    assert len({after - before for before, after in pairwise(places)}) <= 1
+    assert len(chosen) == min(limit, len(whole))
+    steps = [after - before for before, after in pairwise(places)]
+    assert not steps or max(steps) - min(steps) <= 1
     assert sorted(data.test_data.samples["image_path"]) == whole
+
+
+def test_a_cell_that_was_tested_over_its_time_is_finished_without_that_too(tmp_path: Path) -> None:
+    with_time, without = (CellFolder(tmp_path, make_cell(over_time=value)) for value in (True, None))
+    with_time.begin()
+    with_time.write_result({"status": "finished"})
+    assert without.status == with_time.status == "finished"
+    without.begin_latency()  # which writes the settings anew
+    assert with_time.status == "finished"
+    other = CellFolder(tmp_path, make_cell("other"))
+    other.begin()
+    other.write_result({"status": "finished"})
+    assert CellFolder(tmp_path, make_cell("other", over_time=True)).status == "pending"
 
 
 @pytest.mark.slow

@@ -192,7 +192,9 @@ def test_scdae_has_its_default_arguments() -> None:
     model = default_model("SCDAE", Path())
     defaults = {name: parameter.default for name, parameter in inspect.signature(type(model)).parameters.items()}
     different = {name for name, value in model.hparams.items() if name in defaults and value != defaults[name]}
-    assert different <= {"teacher", "penalty_images", "pre_processor", "post_processor", "evaluator", "visualizer"}
+    parts = {"pre_processor", "post_processor", "evaluator", "visualizer"}
+    assert different <= {"teacher", "penalty_images", "lr"} | parts
+    assert model.lr == 1e-4
 
 
 def test_dataset_is_read_by_anomalib(tmp_path: Path) -> None:

@@ -31,3 +31,14 @@ def test_without_a_compiler_one_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("shutil.which", lambda _: None)
     with pytest.raises(UserError, match="needs a C\\+\\+ compiler"):
         SCDAEModel(teacher_out_channels=4).compile_losses()
+
+
+def test_compiled_losses_keep_the_papers_quantile() -> None:
+    """Each other one would be compiled anew, for minutes."""
+    model = SCDAEModel(teacher_out_channels=4).train()
+    given = []
+    model._compiled = lambda *arguments: given.append(arguments) or {}
+    images = torch.rand(2, 1, 3, 256, 256)
+    for quantile in (0.0, 0.999):
+        model(*images, hard_quantile=quantile, augmented=False)
+    assert [len(arguments) for arguments in given] == [4, 4]

@@ -181,6 +181,8 @@ def _over_time(
     """Test the snapshots on some of the images; by minutes: step, seconds, image AUROC of the score and per map."""
     found = {}
     for key, taken in snapshots.items():
+        if not (folder.snapshots / f"{key}.safetensors").exists():  # of a cell that was finished before
+            continue
         model = build_model(folder.cell.model, folder.cell.image_size, folder.cell.backbone_weights)
         model.evaluator = None  # whose figures of localisation take as long as the network
         load_weights(model, folder.snapshots / f"{key}.safetensors")

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a model can do after 1, 2, 4, 8, ... minutes of its training: kept while it trains, tested when it has ended."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from anomalib.data import AnomalibDataModule
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
@@ -26,7 +26,7 @@ class Snapshots(Callback):
 
     The time is that of the processor, which other programs on the machine hardly change; on an accelerator, that of the
     clock. It counts from the start of the training, with what a model computes there, but without validations and
-    without the snapshots themselves.
+    without the snapshots themselves; what SCDAE calibrates for a checkpoint on the way counts.
 
     Args:
         folder: Gets a file of weights for each snapshot.
@@ -104,7 +104,8 @@ def few_test_images(datamodule: AnomalibDataModule) -> Iterator[None]:
     datamodule.setup(TrainerFn.TESTING)
     whole = datamodule.test_data
     order = whole.samples["image_path"].astype(str).sort_values(kind="stable").index.to_list()
-    datamodule.test_data = whole.subsample(order[:: math.ceil(len(order) / TEST_IMAGES)])
+    places = np.linspace(0, len(order) - 1, min(TEST_IMAGES, len(order))).round().astype(int)
+    datamodule.test_data = whole.subsample([order[place] for place in places])
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.tuner.lr_finder import _LRCallback  # what tells that the steps are a search, not a training
 
 from anomalib_scdae.model.loss import HARD_QUANTILE
 
@@ -76,22 +77,26 @@ SCHEDULES: dict[ScheduleName, Schedule] = {
 def share_done(trainer: Trainer, step: int, default_steps: int) -> float:
     """Return which share of a training is done with a step: of its steps or of its time, whichever is more.
 
+    The same in all processes of a training, each of which has a clock of its own; so all must ask. While Lightning
+    looks for a learning rate, nothing is done yet.
+
     Args:
         trainer: What runs the training, with its limits.
         step: The step's number, from 0 on.
         default_steps: Length of a training that nothing limits.
     """
-    by_time = [share for timer in _timers(trainer) if (share := _share_of_time(timer)) is not None]
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    if any(isinstance(callback, _LRCallback) for callback in callbacks):
+        return 0.0
+    timers = [callback for callback in callbacks if isinstance(callback, Timer)]
+    by_time = [share for timer in timers if (share := _share_of_time(timer)) is not None]
     steps = trainer.estimated_stepping_batches
     if steps == float("inf") and not by_time:
         steps = default_steps
-    return min(1.0, max([(step + 1) / steps, *by_time]))
+    share = min(1.0, max([(step + 1) / steps, *by_time]))
+    return trainer.strategy.broadcast(share) if by_time and trainer.world_size > 1 else share
 
 
 def _share_of_time(timer: Timer) -> float | None:
     elapsed, remaining = timer.time_elapsed(), timer.time_remaining()
     return None if remaining is None else elapsed / (elapsed + remaining)
-
-
-def _timers(trainer: Trainer) -> list[Timer]:
-    return [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]

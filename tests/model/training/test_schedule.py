@@ -7,18 +7,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from anomalib.data import MVTecLOCO
+from anomalib.engine import Engine
 from hypothesis import given
 from hypothesis import strategies as st
-from lightning.pytorch.callbacks import Timer
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import LearningRateFinder, Timer
 
 from anomalib_scdae import SCDAE
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.training.schedule import SCHEDULES, share_done
 
 
-def rates(name: str, steps: int, callbacks=()) -> list[float]:
+def rates(name: str, steps: int) -> list[float]:
     """Return the factors of all steps of a training."""
-    trainer = SimpleNamespace(callbacks=list(callbacks), estimated_stepping_batches=steps)
+    trainer = SimpleNamespace(callbacks=[], estimated_stepping_batches=steps, world_size=1)
     return [SCHEDULES[name].factor(step, share_done(trainer, step, 100)) for step in range(steps)]
 
 
@@ -55,17 +58,17 @@ def test_every_step_of_a_very_short_training_learns(steps):
 
 def test_time_counts_where_it_is_the_limit(monkeypatch):
     timer = Timer(duration=timedelta(seconds=100))
-    unlimited = SimpleNamespace(callbacks=[timer], estimated_stepping_batches=float("inf"))
+    unlimited = SimpleNamespace(callbacks=[timer], estimated_stepping_batches=float("inf"), world_size=1)
     for seconds, share in ((0, 0), (25, 0.25), (99, 0.99), (150, 1)):
         monkeypatch.setattr(timer, "time_elapsed", lambda stage="train", seconds=seconds: seconds)
         assert share_done(unlimited, 10_000, 100) == pytest.approx(share)
     # Whichever ends the training first.
     monkeypatch.setattr(timer, "time_elapsed", lambda stage="train": 10)
-    assert share_done(SimpleNamespace(callbacks=[timer], estimated_stepping_batches=50), 24, 100) == 0.5
+    assert share_done(SimpleNamespace(callbacks=[timer], estimated_stepping_batches=50, world_size=1), 24, 100) == 0.5
 
 
 def test_a_training_without_any_limit_has_the_default_length():
-    endless = SimpleNamespace(callbacks=[Timer()], estimated_stepping_batches=float("inf"))
+    endless = SimpleNamespace(callbacks=[Timer()], estimated_stepping_batches=float("inf"), world_size=1)
     assert share_done(endless, 24, 100) == 0.25
 
 
@@ -85,3 +88,50 @@ def test_hard_loss_keeps_ever_fewer_distances_over_the_first_half():
     quantiles = [fast.hard_quantile(step / 60) for step in range(61)]
     assert quantiles == [0.0] * 10 + [0.9] * 10 + [0.99] * 10 + [0.999] * 31
     assert {SCHEDULES["paper"].hard_quantile(step / 60) for step in range(61)} == {0.999}
+
+
+def test_all_processes_follow_one_clock(monkeypatch):
+    timer = Timer(duration=timedelta(seconds=100))
+    monkeypatch.setattr(timer, "time_elapsed", lambda stage="train": 30)
+    strategy = SimpleNamespace(broadcast=lambda share: share - 0.1)  # what the first process has
+    trainer = SimpleNamespace(callbacks=[timer], estimated_stepping_batches=1000, world_size=2, strategy=strategy)
+    assert share_done(trainer, 0, 100) == pytest.approx(0.2)
+    trainer.callbacks = []  # steps are the same everywhere
+    assert share_done(trainer, 99, 100) == 0.1
+
+
+@pytest.mark.slow
+def test_a_rate_that_lightning_finds_is_trained_with(loco_root, model_arguments, tmp_path, monkeypatch):
+    seen = []
+
+    class Watch(Callback):
+        def on_train_batch_start(self, trainer, pl_module, *_):
+            seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    monkeypatch.setattr("lightning.pytorch.tuner.lr_finder._LRFinder.suggestion", lambda *_, **__: 0.005)
+    search = LearningRateFinder(num_training_steps=3)
+    model = SCDAE(**model_arguments)
+    data = MVTecLOCO(root=loco_root, category="part", train_batch_size=1, eval_batch_size=3, num_workers=0)
+    engine = Engine(
+        max_steps=4, callbacks=[search, Watch()], default_root_dir=tmp_path, accelerator="cpu", logger=False
+    )
+    engine.fit(model, datamodule=data)
+    assert model.lr == 0.005
+    assert seen[-4:] == pytest.approx([0.005, 0.005, 0.005, 0.0005])
+
+
+@pytest.mark.slow
+def test_a_resumed_training_keeps_the_schedule_of_its_checkpoint(loco_root, model_arguments, tmp_path):
+    def train(model, steps, checkpoint=None):
+        data = MVTecLOCO(root=loco_root, category="part", train_batch_size=1, eval_batch_size=3, num_workers=0)
+        engine = Engine(max_steps=steps, default_root_dir=tmp_path, accelerator="cpu", logger=False)
+        engine.fit(model, datamodule=data, ckpt_path=checkpoint)
+        return engine.trainer
+
+    trainer = train(SCDAE(schedule="fast", **model_arguments), 2)
+    trainer.save_checkpoint(tmp_path / "fast.ckpt")
+    resumed = SCDAE(**model_arguments)
+    trainer = train(resumed, 4, tmp_path / "fast.ckpt")
+    assert resumed.schedule is SCHEDULES["fast"]
+    assert resumed.hparams["schedule"] == "fast"
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-3 * 0.5 * 0.01)
