@@ -25,6 +25,7 @@ from anomalib_scdae import SCDAE
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.image_files import check_image
 from anomalib_scdae.model.training import data_set
+from anomalib_scdae.model.training.checks import check_trained
 from anomalib_scdae.model.training.data_set import check_before_training, set_up
 from anomalib_scdae.model.training.rescue import Rescue
 from anomalib_scdae.model.training.training_files import image_paths
@@ -284,6 +285,89 @@ def test_a_fault_within_training_loses_no_weights(part: Path, model_arguments: d
     engine = Engine(max_steps=2, **options)
     engine.fit(SCDAE(**model_arguments), datamodule=_loco(part), ckpt_path=kept)
     assert engine.trainer.global_step == 2
+
+
+@pytest.mark.slow
+def test_masks_of_half_the_size_give_every_figure(part: Path, model_arguments: dict) -> None:
+    kinds = ("logical_anomalies", "structural_anomalies")
+    for mask in part.glob("ground_truth/*/*/*.png"):
+        half = part / "masks" / mask.parts[-3] / f"{mask.parts[-2]}_mask.png"
+        half.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(mask).resize((150, 140)).save(half)
+    data = Folder(
+        name="mine", root=part, normal_dir="train/good", normal_test_dir="test/good", num_workers=0, train_batch_size=1,
+        abnormal_dir=[f"test/{kind}" for kind in kinds], mask_dir=[f"masks/{kind}" for kind in kinds],
+    )  # fmt: skip
+    options = {"default_root_dir": part.parent, "accelerator": "cpu", "logger": False, "enable_progress_bar": False}
+    engine, model = Engine(max_steps=1, **options), SCDAE(**model_arguments, visualizer=False)
+    engine.fit(model, datamodule=data)
+    (figures,) = engine.test(model, datamodule=data)
+    for name in ("pixel_AUROC", "pixel_F1Score", "pixel_AUsPRO_logical_0.05", "pixel_AUsPRO_structural_0.05"):
+        assert 0 <= figures[name] <= 1
+
+
+class _Remove(Callback):
+    """Renames the folder of the images after the first step, as a share that is gone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+        if trainer.global_step == 1:
+            self.folder.rename(self.folder.with_name("gone"))
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_gone_within_training_loses_no_weights(part: Path, model_arguments: dict) -> None:
+    options = {"default_root_dir": part.parent, "accelerator": "cpu", "logger": False, "enable_progress_bar": False}
+    model = SCDAE(**model_arguments, cache_gib=0)
+    engine = Engine(max_steps=4, callbacks=[_Remove(part)], **options)
+    with pytest.raises(FileNotFoundError) as error, pytest.warns(UserWarning, match="are kept in .* without threshold"):
+        engine.fit(model, datamodule=_loco(part))
+    assert str(error.value.__cause__).startswith(str(part))
+    part.with_name("gone").rename(part)
+
+    (kept,) = part.parent.rglob("*.ckpt")
+    step, loaded = int(kept.stem.partition("=")[2]), SCDAE.load_from_checkpoint(kept)
+    for name, value in model.model.student.state_dict().items():
+        assert value.equal(loaded.model.student.state_dict()[name])
+    assert "never trained" in _sentence(lambda: Engine(**options).test(SCDAE(), datamodule=_loco(part), ckpt_path=kept))
+
+    resumed, engine = SCDAE(**model_arguments, cache_gib=0), Engine(max_steps=step + 1, **options)
+    engine.fit(resumed, datamodule=_loco(part), ckpt_path=kept)
+    assert engine.trainer.global_step == step + 1
+    check_trained(resumed.model)
+
+
+def _failed(folder: Path, **more: object) -> SimpleNamespace:
+    """A trainer whose training has ended with an error."""
+    state = {"state": SimpleNamespace(fn=TrainerFn.FITTING), "global_step": 1, "world_size": 1}
+    loaders = dict.fromkeys(("train_dataloader", "val_dataloaders", "test_dataloaders", "predict_dataloaders"))
+    saving = {"checkpoint_callback": SimpleNamespace(dirpath=folder), "checkpoint_callbacks": []}
+    return SimpleNamespace(**state | loaders | saving | more)
+
+
+def test_weights_that_cannot_be_kept_are_told(tmp_path: Path) -> None:
+    trainer, model = _failed(tmp_path, save_checkpoint=MagicMock(side_effect=OSError("full disk"))), MagicMock()
+    (sentence,) = _warnings(lambda: Rescue().on_exception(trainer, model, RuntimeError()))
+    assert sentence.startswith(
+        f"The weights of step 1 could not be kept in {tmp_path / 'interrupted-step=1.ckpt'} (full"
+    )
+    assert model.calibration.left_out is False
+
+
+@pytest.mark.parametrize(
+    ("error", "read"),
+    [(OSError(), True), (SyntaxError(), True), (EOFError(), True), (struct.error(), True), (ValueError(), False)],
+)
+def test_images_are_read_anew_only_for_errors_of_files(part: Path, error: Exception, read: bool) -> None:
+    data = _loco(part)
+    set_up(data, TrainerFn.FITTING)
+    _truncate(part / "train/good/002.png")
+    loaders = {"train_dataloader": data.train_dataloader(), "val_dataloaders": [[1, 2]]}  # the latter has no dataset
+    trainer = _failed(part, state=SimpleNamespace(fn=TrainerFn.TESTING), **loaders)
+    Rescue().on_exception(trainer, MagicMock(), error)
+    assert isinstance(error.__cause__, UserError) is read
 
 
 def test_an_interruption_by_the_user_is_not_held_up() -> None:
