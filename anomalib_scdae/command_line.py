@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.sentences import in_one_line, of_disk, of_parser
+from anomalib_scdae.sentences import in_one_line, is_of_disk, of_disk, of_parser
 
 #: What a worker process of a loader puts before the sentence of an error that it hands on.
 _BEFORE_SENTENCE = f"{UserError.__module__}.{UserError.__qualname__}: "
@@ -89,10 +89,23 @@ def _end_with_sentence(tell: Callable[..., NoReturn], message: str, *args: Any, 
 
 def _asked_for() -> bool:
     """Tell whether the command's words, or the configuration that it names, name SCDAE."""
-    words = sys.argv[1:]
+    texts = [file.read_text(encoding="utf-8", errors="ignore") for file in _configurations()]
+    return any("SCDAE" in text for text in (*sys.argv[1:], *texts))
+
+
+def _configurations() -> list[Path]:
+    """Return the files that the command's words name, as ``--config FILE`` or ``--config=FILE``."""
+    words = [part for word in sys.argv[1:] for part in (word.split("=", 1) if word.startswith("-") else [word])]
     files = [Path(after) for word, after in pairwise(words) if word in {"-c", "--config"}]
-    texts = [file.read_text(encoding="utf-8", errors="ignore") for file in files if file.is_file()]
-    return any("SCDAE" in text for text in (*words, *texts))
+    return [file for file in files if file.is_file()]
+
+
+def _is_utf_8(file: Path) -> bool:
+    try:
+        file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _sentence(error: BaseException) -> str | None:
@@ -107,9 +120,10 @@ def _sentence(error: BaseException) -> str | None:
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     if isinstance(error, OSError):
-        return of_disk(error)
-    if isinstance(error, UnicodeError):
-        return f"a file of --config cannot be read ({error}): save it as UTF-8."
+        return of_disk(error) if is_of_disk(error) else None
+    if isinstance(error, UnicodeDecodeError):
+        broken = next((file for file in _configurations() if not _is_utf_8(file)), None)
+        return None if broken is None else f"the file {broken} of --config cannot be read ({error}): save it as UTF-8."
     if isinstance(error, MisconfigurationException):
         return f"{in_one_line(str(error)).rstrip('.')}: give the trainer another value."
     return None

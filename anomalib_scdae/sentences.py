@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One sentence out of what the parser of a command line, or the disk, has to say."""
 
+import errno
 import re
 
 #: What the types of options are called in a sentence.
@@ -13,6 +14,12 @@ _TYPES = {
     "Sequence": "a list",
     "tuple": "a list",
 }
+
+#: Numbers of the errors that are mended at a path, its permissions or the space on its disk.
+_DISK_ERRORS = {
+    errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EDQUOT,
+    errno.EFBIG, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTEMPTY, errno.EIO, errno.ESTALE,
+}  # fmt: skip
 
 
 def of_parser(message: str) -> str:
@@ -38,6 +45,13 @@ def _type_name(kind: str) -> str:
         return "the name of a class"
     plain = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", kind)
     return _TYPES.get(plain, plain)
+
+
+def is_of_disk(error: OSError) -> bool:
+    """Tell whether an error is about a file, and not about a network, a process or a library that is not found."""
+    if error.errno is None:  # raised by hand, as Anomalib does for a path that an option names
+        return isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError | IsADirectoryError)
+    return error.filename is not None and error.errno in _DISK_ERRORS
 
 
 def of_disk(error: OSError) -> str:

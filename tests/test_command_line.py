@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ``anomalib`` command tells our own errors in one sentence, and all others as ever."""
 
+import errno
+import sys
+from email.message import Message
+from pathlib import Path
 from types import ModuleType
+from urllib.error import HTTPError, URLError
 
 import pytest
 from anomalib.cli import cli
@@ -66,3 +71,60 @@ def test_the_command_is_served_once() -> None:
     plugin.install()
     assert cli.main is main
     assert main.tells_user_errors
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device", "maps/000.tiff")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (FULL, "No space left on device (maps/000.tiff): check"),
+        (PermissionError(errno.EACCES, "Permission denied", "model.ckpt"), "Permission denied (model.ckpt): check"),
+        (FileNotFoundError("Path does not exist: nowhere"), "Path does not exist: nowhere: check"),
+        (OSError(errno.ENOSPC, "No space left on device"), None),
+        (URLError("no route to host"), None),
+        (HTTPError("http://localhost/file", 404, "Not Found", Message(), None), None),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), None),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory"), None),  # of a socket
+        (TimeoutError("timed out"), None),
+        (OSError("libGL.so.1: cannot open shared object file: No such file or directory"), None),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), None),
+    ],
+)
+def test_of_other_libraries_errors_those_of_files_are_told(
+    error: Exception, sentence: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["anomalib", "train", "--model=SCDAE"])
+    with pytest.raises(type(error) if sentence is None else SystemExit) as raised:
+        _command(error).main()
+    if sentence is None:
+        assert raised.value is error
+        assert capsys.readouterr().err == ""
+    else:
+        assert capsys.readouterr().err.startswith(f"anomalib: {sentence}")
+
+
+@pytest.mark.parametrize("words", [["--config", "mine.yaml"], ["-c", "mine.yaml"], ["--config=mine.yaml"]])
+@pytest.mark.parametrize(("content", "told"), [(b"model: SCDAE", True), (b"model: Padim", False)])
+def test_a_configuration_that_names_scdae_asks_for_it(
+    words: list[str],
+    content: bytes,
+    told: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["anomalib", "train", *words])
+    undecodable = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+    Path("mine.yaml").write_bytes(content)
+    with pytest.raises(SystemExit if told else OSError):
+        _command(FULL).main()
+    with pytest.raises(UnicodeDecodeError):  # of another file: this one can be read
+        _command(undecodable).main()
+    Path("mine.yaml").write_bytes(content + b"\xff")
+    capsys.readouterr()
+    with pytest.raises(SystemExit if told else UnicodeDecodeError):
+        _command(undecodable).main()
+    assert ("mine.yaml of --config cannot be read" in capsys.readouterr().err) is told

@@ -88,7 +88,7 @@ def _empty_training() -> None:
 
 
 def _foreign_mask() -> None:
-    Image.new("L", (5, 5), 255).save(PART / "ground_truth/logical_anomalies/001/000.png")
+    Image.new("L", (5, 5), 255).save(PART / "ground_truth/logical_anomalies/001/001.png")
 
 
 def _all_black() -> None:
@@ -144,14 +144,14 @@ ANOMALIB: dict[str, tuple[list[str]] | tuple[list[str], Callable[[], None]]] = {
     r"penalty image folder empty holds no": ([*TRAIN, *BUNDLED, "--model.penalty_images", "empty"],),
     r"in penalty image folder bad can be read": ([*TRAIN, *BUNDLED, "--model.penalty_images", "bad"],),
     # Data.
-    r"cannot make a data set of data, .*data/nope": ([*TRAIN, "--data.category", "nope"],),
+    r"cannot make a data set of data \(.*data/nope": ([*TRAIN, "--data.category", "nope"],),
     r"cannot make a data set of nowhere": ([*TRAIN, "--data.root", "nowhere"],),
-    r"cannot make a data set of \., .*\Snowhere": ([*FOLDER, "nowhere"],),
-    r"cannot make a data set of \., .*Found 0": ([*FOLDER, "empty"],),
-    r"too few to be split": ([*FOLDER, "bad"],),
+    r"cannot make a data set of \. \(.*\Snowhere": ([*FOLDER, "nowhere"],),
+    r"cannot make a data set of \. \(.*Found 0": ([*FOLDER, "empty"],),
+    r"cannot make a data set of \. \(.*: compare the folders, and how many images": ([*FOLDER, "bad"],),
     r"no image to train with in data": (TRAIN, _empty_training),
     r"logical_anomalies/001\.png has no mask": (TRAIN, _no_mask),
-    r"000\.png is 5x5 pixels, its image": (TRAIN, _foreign_mask),
+    r"001\.png is 5x5 pixels, .*000\.png is 300x280 pixels: one image": (TRAIN, _foreign_mask),
     r"validation/good/001\.png cannot be read": (TRAIN, lambda: _cut(PART / "validation/good/001.png")),
     r"train/good/001\.png cannot be read": (TRAIN, lambda: (PART / "train/good/001.png").write_bytes(b"")),
     r"are black \(0\.0\) to the networks": ([*TRAIN, *BUNDLED, "--model.penalty_images", "penalty"], _all_black),

@@ -152,19 +152,29 @@ def read_ground_truth(
         UserError: If a mask cannot be read or marks no pixel, the masks differ in size, or ``config`` lacks a mask's
             pixel value.
     """
-    masks = [read_mask(file) for file in files]
-    shape = masks[0].shape
-    regions: list[Region] = []
-    for file, mask in zip(files, masks, strict=True):
-        if mask.shape != shape:
-            msg = (
-                f"{file} is {_size(mask.shape)}, {files[0]} is {_size(shape)}: one image's masks must be equal in size."
-            )
-            raise UserError(msg)
+    shape, regions = mask_shape(files), list[Region]()
+    for file in files:
+        mask = read_mask(file)
         saturation = _saturation_of(file, mask, config)
         pixels = [np.flatnonzero(mask)] if _is_channel(file, image_path) else _components(mask)
         regions.extend(Region(region, saturation.area(region.size)) for region in pixels)
-    return GroundTruth((shape[0], shape[1]), tuple(regions))
+    return GroundTruth(shape, tuple(regions))
+
+
+def mask_shape(files: Sequence[Path]) -> tuple[int, int]:
+    """Return height and width of one image's masks ``files``, at least one, as their headers say.
+
+    Raises:
+        UserError: If one cannot be read, or they differ in size.
+    """
+    shape = image_shape(files[0])
+    for file in files[1:]:
+        if (found := image_shape(file)) != shape:
+            msg = (
+                f"{file} is {size_of(found)}, {files[0]} is {size_of(shape)}: one image's masks must be equal in size."
+            )
+            raise UserError(msg)
+    return shape
 
 
 class GroundTruthReader:
@@ -179,6 +189,19 @@ class GroundTruthReader:
         Raises:
             UserError: If there is no mask, or as :func:`read_ground_truth` and :func:`read_defects_config`.
         """
+        files, config = self._files_and_config(image_path, mask_path)
+        return read_ground_truth(image_path, files, config)
+
+    def check(self, image_path: Path, mask_path: Path | None) -> None:
+        """Raise what :meth:`read` would, without making out the regions, which takes most of its time."""
+        files, config = self._files_and_config(image_path, mask_path)
+        mask_shape(files)
+        for file in files:
+            _saturation_of(file, read_mask(file), config)
+
+    def _files_and_config(
+        self, image_path: Path, mask_path: Path | None
+    ) -> tuple[list[Path], Mapping[int, Saturation] | None]:
         files = mask_files(image_path, mask_path)
         if not files:
             msg = f"{image_path} has no mask."
@@ -186,7 +209,7 @@ class GroundTruthReader:
         category = image_path.parents[min(2, len(image_path.parents) - 1)]
         if category not in self._configs:
             self._configs[category] = read_defects_config(category)
-        return read_ground_truth(image_path, files, self._configs[category])
+        return files, self._configs[category]
 
 
 def check_mask_sizes(image_path: Path, files: Sequence[Path]) -> None:
@@ -194,7 +217,7 @@ def check_mask_sizes(image_path: Path, files: Sequence[Path]) -> None:
     shape = image_shape(image_path)
     for file in files:
         if (found := image_shape(file)) != shape:
-            msg = f"{file} is {_size(found)}, its image {image_path} is {_size(shape)}: give it the image's size."
+            msg = f"{file} is {size_of(found)}, its image {image_path} is {size_of(shape)}: give it the image's size."
             raise UserError(msg)
 
 
@@ -217,20 +240,22 @@ def _components(mask: NDArray[np.uint8]) -> list[NDArray[np.intp]]:
 
 
 def _saturation_of(file: Path, mask: NDArray[np.uint8], config: Mapping[int, Saturation] | None) -> Saturation:
-    values = [int(value) for value in np.unique(mask) if value]
-    if not values:
+    # Faster than numpy's unique, which sorts.
+    values = np.flatnonzero(cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel()[1:]) + 1
+    if not len(values):
         msg = f"{file} marks no pixel: an anomalous image needs at least one anomalous pixel in each of its masks."
         raise UserError(msg)
     if config is None:
         return WHOLE_REGION
-    if len(values) > 1 or values[0] not in config:
+    if len(values) > 1 or int(values[0]) not in config:
         msg = (
-            f"{file} has the pixel values {values}, of which {CONFIG_NAME} must know exactly one: a mask marks one "
-            f"kind of defect, and the file knows {sorted(config)}."
+            f"{file} has the pixel values {values.tolist()}, of which {CONFIG_NAME} must know exactly one: a mask "
+            f"marks one kind of defect, and the file knows {sorted(config)}."
         )
         raise UserError(msg)
-    return config[values[0]]
+    return config[int(values[0])]
 
 
-def _size(shape: Sequence[int]) -> str:
+def size_of(shape: Sequence[int]) -> str:
+    """Say height and width ``shape`` in words."""
     return f"{shape[1]}x{shape[0]} pixels"

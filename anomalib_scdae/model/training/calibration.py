@@ -114,6 +114,7 @@ class Calibration(Callback):
     Attributes:
         weights: The :func:`fingerprint` of the weights that the statistics belong to, if any.
         without_validation: Whether training images stand in for those of validation, as these cannot be read.
+        left_out: Whether checkpoints are completed without a pass, as no image at all can be read.
     """
 
     def __init__(self) -> None:
@@ -122,6 +123,7 @@ class Calibration(Callback):
         self.weights: Fingerprint | None = None
         self._statistics: Fingerprint | None = None
         self.without_validation = False
+        self.left_out = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Trust no statistics of an earlier run, which may have had other validation images."""
@@ -185,6 +187,8 @@ class Calibration(Callback):
         Its weights may be an average of those of ``pl_module``, which has them back when this returns. Averages have
         been tried in one process only: of several, each would have to take part in the pass that calibrates them.
         """
+        if self.left_out:
+            return
         with _weights_of(pl_module, state):
             self.ensure(trainer, pl_module)
         parameters = {name for name, _ in pl_module.named_parameters()}

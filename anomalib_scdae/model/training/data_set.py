@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is wrong with a data set, of all its splits, told before anything is trained or tested with it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,19 @@ import pandas as pd
 from anomalib.data import AnomalibDataset, MVTecLOCO
 from anomalib.data.utils import LabelName
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from anomalib_scdae.errors import UserError, check_at_least_one, check_not_negative
-from anomalib_scdae.image_files import check_image, in_threads, is_image
+from anomalib_scdae.image_files import check_image, image_shape, in_threads, is_image
 from anomalib_scdae.metrics.anomaly_types import GOOD, anomaly_type
-from anomalib_scdae.metrics.ground_truth import GroundTruthReader, check_mask_sizes, mask_files
-from anomalib_scdae.model.training.training_files import image_paths
-from anomalib_scdae.sentences import in_one_line
+from anomalib_scdae.metrics.ground_truth import GroundTruthReader, mask_files, mask_shape, size_of
+from anomalib_scdae.model.training.training_files import image_paths, is_image_path
+from anomalib_scdae.sentences import in_one_line, is_of_disk
 
 #: What Anomalib's reader of MVTec LOCO AD takes for an image.
 PNG_SUFFIXES = (".png", ".PNG")
+#: From how many images on reading them takes long enough to say so.
+MANY_IMAGES = 2000
 SPLITS = ("train_data", "val_data", "test_data")
 
 
@@ -40,14 +43,16 @@ def set_up(datamodule: Any, stage: TrainerFn) -> None:
         _check_loco(Path(datamodule.root) / datamodule.category)
     try:
         datamodule.setup(stage)
-    except UserError:
+    except (UserError, ImportError, MemoryError):
         raise
     except Exception as error:  # pandas' errors too, which name neither file nor folder
+        if isinstance(error, OSError) and not is_of_disk(error):
+            raise
         root = getattr(datamodule, "root", None)
+        reason = in_one_line(str(error)).rstrip(".") or type(error).__name__
         msg = (
-            f"{type(datamodule).__name__} cannot make a data set of {root or 'its folders'}, as images or masks are "
-            f"missing, or too few to be split ({in_one_line(str(error)).rstrip('.')}): compare the folders with what "
-            "its documentation asks for."
+            f"{type(datamodule).__name__} cannot make a data set of {root or 'its folders'} ({reason}): compare the "
+            "folders, and how many images they hold, with what its documentation asks for."
         )
         raise UserError(msg) from error
 
@@ -73,14 +78,15 @@ def _check_loco(category: Path) -> None:
         raise UserError(msg)
 
 
+@rank_zero_only
 def check_before_training(datamodule: Any) -> None:
-    """Read what training, validation and test will read, where a datamodule says what that is.
+    """Read what training, validation and test will read, where a datamodule says what that is: in the first process.
 
-    Files are not unpacked where their checksums tell as much.
+    Files are not unpacked where their checksums tell as much, but the masks of the test are.
 
     Raises:
-        UserError: If there is nothing to train with, an image or a mask cannot be read, or a mask is of another size
-            than its image; with the file's name.
+        UserError: If there is nothing to train with, an image or a mask cannot be read, the masks of one image differ
+            in size, or one is of another size than its image and nothing resizes them; with the file's name.
     """
     datasets = {name: getattr(datamodule, name, None) for name in SPLITS}
     trained = datasets["train_data"]
@@ -88,30 +94,70 @@ def check_before_training(datamodule: Any) -> None:
         root = getattr(datamodule, "root", None)
         msg = f"There is no image to train with{f' in {root}' if root else ''}: put normal images into its folder."
         raise UserError(msg)
-    abnormal = {image: mask for dataset in datasets.values() for image, mask in _masks(dataset)}
-    channels = {image: mask_files(image, mask) for image, mask in abnormal.items()}
-    images = [path for dataset in datasets.values() for path in image_paths(dataset)]
-    in_threads(check_image, dict.fromkeys([*images, *(mask for masks in channels.values() for mask in masks)]))
-    truths, left_out = GroundTruthReader(), dict[str, str]()
-
-    def check_masks(image: Path) -> None:
-        check_mask_sizes(image, channels[image])
-        try:
-            truths.read(image, abnormal[image])
-        except UserError as error:
-            left_out.setdefault(anomaly_type(image), str(error))
-
-    in_threads(check_masks, abnormal)
-    for kind, reason in sorted(left_out.items()):
-        rank_zero_warn(f"AU-sPRO of {kind} will be left out of the test: {reason}")
+    masks = {name: dict(_masks(dataset)) for name, dataset in datasets.items()}
+    channels = {image: mask_files(image, mask) for named in masks.values() for image, mask in named.items()}
+    images = dict.fromkeys(path for dataset in datasets.values() for path in image_paths(dataset))
+    if len(images) > MANY_IMAGES:
+        rank_zero_info(f"Reading {len(images)} images once to see that all can be read.")
+    in_threads(check_image, dict.fromkeys([*images, *chain.from_iterable(channels.values())]))
+    for name, dataset in datasets.items():
+        _check_sizes({image: channels[image] for image in masks[name] if channels[image]}, resized=_is_resized(dataset))
+    _tell_what_is_left_out(masks["test_data"])
 
 
 def _masks(dataset: Any) -> Iterator[tuple[Path, Path]]:
     """Yield the abnormal images of a dataset that have a mask, each with one of its masks."""
     samples = getattr(dataset, "samples", None)
-    if not isinstance(samples, pd.DataFrame) or "mask_path" not in samples:
+    if not isinstance(samples, pd.DataFrame) or not {"image_path", "mask_path", "label_index"} <= set(samples):
         return
     for row in samples[samples.label_index == LabelName.ABNORMAL].itertuples():
-        mask = row.mask_path[0] if isinstance(row.mask_path, list) else row.mask_path
-        if isinstance(mask, str | Path) and str(mask):
+        mask = next(iter(row.mask_path), None) if isinstance(row.mask_path, list) else row.mask_path
+        if is_image_path(row.image_path) and is_image_path(mask):
             yield Path(row.image_path), Path(mask)
+
+
+def _is_resized(dataset: Any) -> bool:
+    """Tell whether something is done to images and masks: Anomalib moves a model's Resize to its data sets."""
+    return getattr(dataset, "augmentations", None) is not None
+
+
+def _check_sizes(channels: Mapping[Path, list[Path]], resized: bool) -> None:
+    """Look at the sizes of images and of their masks, ``{image: masks}``, as their headers say."""
+
+    def stretched(image: Path) -> str | None:
+        shape, mask = image_shape(image), mask_shape(channels[image])
+        if shape == mask:
+            return None
+        sizes = f"{channels[image][0]} is {size_of(mask)}, its image {image} is {size_of(shape)}"
+        if not resized:
+            msg = f"{sizes}, and nothing resizes them: give it the image's size."
+            raise UserError(msg)
+        return None if _same_aspect(shape, mask) else sizes
+
+    found = [sizes for sizes in in_threads(stretched, channels) if sizes is not None]
+    if found:
+        rank_zero_warn(
+            f"The masks of {len(found)} images have another aspect than these and are stretched onto them; figures of "
+            f"localisation are wrong unless they show the whole image: {found[0]}."
+        )
+
+
+def _same_aspect(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Tell whether two sizes can be those of one picture, each side rounded to whole pixels in either direction."""
+    small, large = sorted((first, second))
+    return abs(small[0] * large[1] - small[1] * large[0]) < sum(large)
+
+
+def _tell_what_is_left_out(masks: Mapping[Path, Path]) -> None:
+    """Warn where the masks of the test, ``{image: mask}``, cannot be used for AU-sPRO."""
+    truths, left_out = GroundTruthReader(), dict[str, str]()
+
+    def check(image: Path) -> None:
+        try:
+            truths.check(image, masks[image])
+        except UserError as error:
+            left_out.setdefault(anomaly_type(image), str(error))
+
+    in_threads(check, masks)
+    for kind, reason in sorted(left_out.items()):
+        rank_zero_warn(f"AU-sPRO of {kind} will be left out of the test: {reason}")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is left of a run that a fault has ended: the name of the file at fault, and the weights."""
 
+import struct
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,12 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.image_files import UNREADABLE, check_image, in_threads
+from anomalib_scdae.image_files import check_image, in_threads
 from anomalib_scdae.model.training.training_files import datasets_of, image_paths
+from anomalib_scdae.sentences import in_one_line
+
+#: Errors that an image may have caused: of those that Pillow raises, the ones that hardly anything else does.
+OF_FILES = (OSError, SyntaxError, EOFError, struct.error)
 
 
 class Rescue(Callback):
@@ -31,7 +36,7 @@ class Rescue(Callback):
             return  # interrupted by the user, who does not want to wait
         if trainer.state.fn == TrainerFn.FITTING:
             self._save(trainer, pl_module)
-        if isinstance(exception, UNREADABLE) and not isinstance(exception, UserError):
+        if isinstance(exception, OF_FILES):
             exception.__cause__ = _unreadable_image(trainer) or exception.__cause__
 
     def _save(self, trainer: Trainer, pl_module: Any) -> None:
@@ -43,13 +48,23 @@ class Rescue(Callback):
         if any(getattr(other, "_last_global_step_saved", -1) == step for other in trainer.checkpoint_callbacks):
             return
         path = Path(folder) / f"interrupted-step={step}.ckpt"
-        for pl_module.calibration.without_validation in (False, True):
+        calibration, reason = pl_module.calibration, ""
+        # Training images stand in where those of validation cannot be read; where neither can, nothing is calibrated.
+        for stand_in, left_out in ((False, False), (True, False), (True, True)):
+            calibration.without_validation, calibration.left_out = stand_in, left_out
             try:
                 trainer.save_checkpoint(path)
-            except Exception:  # noqa: BLE001, S112 - the error that has ended the training is the one to tell
-                continue
-            rank_zero_warn(f"The weights of step {step} are kept in {path}, from where --ckpt_path goes on.")
-            return
+            except Exception as error:  # noqa: BLE001 - the error that has ended the training is the one to tell
+                reason = in_one_line(str(error)).rstrip(".") or type(error).__name__
+            else:
+                without = f" without thresholds of their own ({reason})" if left_out else ""
+                rank_zero_warn(
+                    f"The weights of step {step} are kept in {path}{without}, from where --ckpt_path goes on."
+                )
+                return
+            finally:
+                calibration.left_out = False
+        rank_zero_warn(f"The weights of step {step} could not be kept in {path} ({reason}): earlier checkpoints stay.")
 
 
 def _unreadable_image(trainer: Trainer) -> UserError | None:

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import CombinedLoader, rank_zero_warn
 
 from anomalib_scdae.files import sha256_of
-from anomalib_scdae.image_files import in_threads
+from anomalib_scdae.image_files import IMAGE_SUFFIXES, in_threads
 from anomalib_scdae.model.training.training_set import training_dataset
 
 #: Hexadecimal digits of a file's SHA-256 that are kept: two files of a million share them once in ten million sets.
@@ -18,16 +18,27 @@ DIGITS = 16
 
 
 def image_paths(dataset: Any) -> list[Path]:
-    """Return the files of the images that ``dataset``, one of Anomalib's, reads; none of one that has no such list."""
+    """Return the image files that ``dataset``, one of Anomalib's, reads; none of one that has no such list.
+
+    Films, and folders of their pictures, are no image files.
+    """
     samples = getattr(dataset, "samples", None)
     if isinstance(samples, pd.DataFrame) and "image_path" in samples:
-        return [Path(path) for path in samples.image_path]
-    return [Path(path) for path in getattr(dataset, "image_filenames", ())]
+        paths = samples.image_path
+    else:
+        paths = getattr(dataset, "image_filenames", ())
+    return [Path(path) for path in paths if is_image_path(path)]
+
+
+def is_image_path(path: Any) -> bool:
+    """Tell by the suffix whether an entry of a data set's table is the path of an image file, hidden or not."""
+    return isinstance(path, str | Path) and Path(path).suffix.lower() in IMAGE_SUFFIXES
 
 
 def datasets_of(loaders: Any) -> list[Any]:
-    """Return the datasets of one loader, of several, or of none."""
-    return [loader.dataset for loader in CombinedLoader(loaders).flattened] if loaders else []
+    """Return the datasets of one loader, of several, or of none; a loader may be any iterable, which names none."""
+    found = [getattr(loader, "dataset", None) for loader in CombinedLoader(loaders).flattened] if loaders else []
+    return [dataset for dataset in found if dataset is not None]
 
 
 class TrainingFiles(Callback):

@@ -8,19 +8,27 @@ import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
+import pandas as pd
 import pytest
-from anomalib.data import Folder, MVTecLOCO
+from anomalib.data import AnomalibDataset, Folder, MVTecLOCO
 from anomalib.engine import Engine
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
+from torchvision.transforms.v2 import Resize
 
 from anomalib_scdae import SCDAE
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.image_files import check_image
+from anomalib_scdae.model.training import data_set
+from anomalib_scdae.model.training.checks import check_trained
 from anomalib_scdae.model.training.data_set import check_before_training, set_up
 from anomalib_scdae.model.training.rescue import Rescue
+from anomalib_scdae.model.training.training_files import image_paths
 from tests.conftest import draw_image, draw_mask
 
 
@@ -31,8 +39,8 @@ def part(loco_root: Path, tmp_path: Path) -> Path:
     return tmp_path / "part"
 
 
-def _loco(part: Path) -> MVTecLOCO:
-    return MVTecLOCO(root=part.parent, category=part.name, train_batch_size=1, num_workers=0)
+def _loco(part: Path, **more: object) -> MVTecLOCO:
+    return MVTecLOCO(root=part.parent, category=part.name, train_batch_size=1, num_workers=0, **more)
 
 
 def _check(data: object) -> None:
@@ -107,16 +115,93 @@ def test_a_png_file_without_its_end_is_read_as_pillow_reads_it(tmp_path: Path) -
     check_image(tmp_path / "image.png")
 
 
-def test_a_mask_of_another_size_is_named(part: Path) -> None:
-    mask = part / "ground_truth/logical_anomalies/001/000.png"
-    draw_mask(mask, (140, 300))
-    sentence = _sentence(lambda: _check(_loco(part)))
-    assert f"{mask} is 300x140 pixels, its image" in sentence
+MASK = "ground_truth/logical_anomalies/001/000.png"
+
+
+def test_masks_of_one_image_that_differ_in_size_are_named(part: Path) -> None:
+    other = (part / MASK).with_name("001.png")
+    draw_mask(other, (140, 150))
+    sentence = _sentence(lambda: _check(_loco(part, augmentations=Resize((256, 256)))))
+    assert f"{other} is 150x140 pixels, {part / MASK} is 300x280 pixels: one image's" in sentence
+
+
+@pytest.mark.parametrize("size", [(140, 150), (560, 600), (93, 100), (94, 100)])
+def test_a_mask_of_another_size_and_the_same_aspect_is_resized(part: Path, size: tuple[int, int]) -> None:
+    draw_mask(part / MASK, (280, 300))
+    Image.open(part / MASK).resize(size[::-1]).save(part / MASK)
+    assert _warnings(lambda: _check(_loco(part, augmentations=Resize((256, 256))))) == []
+    sentence = _sentence(lambda: _check(_loco(part)))  # a metric would fail
+    assert f"{part / MASK} is {size[1]}x{size[0]} pixels, its image" in sentence
     assert "300x280" in sentence
 
 
+@pytest.mark.parametrize("size", [(140, 300), (280, 150), (280, 290), (300, 280)])
+def test_a_mask_of_another_aspect_is_told(part: Path, size: tuple[int, int]) -> None:
+    draw_mask(part / MASK, size)
+    (sentence,) = _warnings(lambda: _check(_loco(part, augmentations=Resize((256, 256)))))
+    assert "masks of 1 images have another aspect" in sentence
+    assert f"{part / MASK} is {size[1]}x{size[0]} pixels, its image" in sentence
+
+
+@pytest.mark.parametrize(("rank", "told"), [(0, 1), (1, 0)])
+def test_many_images_are_read_by_the_first_process_and_told(
+    part: Path, rank: int, told: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(rank_zero_only, "rank", rank)
+    read: list[Path] = []
+    monkeypatch.setattr(data_set, "check_image", read.append)
+    for limit in (13, 12):
+        monkeypatch.setattr(data_set, "MANY_IMAGES", limit)
+        with caplog.at_level("INFO"):
+            _check(_loco(part))
+    # In both rounds: 4 images of training, 3 of validation, 6 of the test, and 4 masks.
+    assert len(read) == 2 * 17 * told
+    assert caplog.text.count("Reading 13 images once to see that all can be read.") == told
+
+
+class _Table(AnomalibDataset):
+    """A data set with a table of its own."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        super().__init__()
+        self._samples = table
+
+
+def test_films_clips_and_other_tables_are_left_alone(part: Path) -> None:
+    image, mask = part / "test/logical_anomalies/001.png", part / MASK
+    _truncate(mask)
+    (part / "film.avi").write_bytes(b"no image")
+    films = pd.DataFrame({"image_path": [str(part), str(part / "film.avi")], "mask_path": [str(part), ""]})
+    unlabelled = pd.DataFrame({"image_path": [str(image)], "mask_path": [str(mask)]})
+    arrays = unlabelled.assign(label_index=1, mask_path=[str(mask.with_suffix(".npy"))])
+    without = [films, films.assign(label_index=1), unlabelled, arrays, unlabelled.drop(columns="image_path")]
+    for table in without:
+        check_before_training(SimpleNamespace(train_data=_Table(table), test_data=_Table(table)))
+    assert image_paths(_Table(films)) == []
+    assert image_paths(_Table(arrays)) == [image]
+    with pytest.raises(UserError, match="cannot be read as an image"):
+        check_before_training(SimpleNamespace(test_data=_Table(unlabelled.assign(label_index=1))))
+
+
+def test_masks_of_validation_alone_leave_nothing_out_of_the_test(part: Path) -> None:
+    _blank(part)
+    image = str(part / "test/logical_anomalies/001.png")
+    table = pd.DataFrame({"image_path": [image], "mask_path": [str(part / MASK)], "label_index": 1})
+    assert _warnings(lambda: check_before_training(SimpleNamespace(val_data=_Table(table)))) == []
+    assert len(_warnings(lambda: check_before_training(SimpleNamespace(test_data=_Table(table))))) == 1
+
+
+@pytest.mark.parametrize("error", [ImportError("no pandas"), MemoryError(), OSError("no route to host")])
+def test_errors_that_are_not_the_folders_pass(part: Path, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = _loco(part)
+    monkeypatch.setattr(data, "setup", MagicMock(side_effect=error))
+    with pytest.raises(type(error)) as raised:
+        _check(data)
+    assert raised.value is error
+
+
 def _blank(part: Path) -> None:
-    Image.new("L", (300, 280)).save(part / "ground_truth/logical_anomalies/001/000.png")
+    Image.new("L", (300, 280)).save(part / MASK)
 
 
 def _unknown_value(part: Path) -> None:
@@ -165,7 +250,7 @@ def test_an_empty_training_folder_is_told(part: Path) -> None:
 
 def test_what_anomalib_raises_is_told_with_the_folder(tmp_path: Path) -> None:
     data = Folder(name="mine", root=tmp_path, normal_dir="good")
-    assert f"Folder cannot make a data set of {tmp_path}, as" in _sentence(lambda: _check(data))
+    assert f"Folder cannot make a data set of {tmp_path} (" in _sentence(lambda: _check(data))
     assert str(tmp_path / "none") in _sentence(lambda: _check(_loco(tmp_path / "none")))
 
 
@@ -200,6 +285,89 @@ def test_a_fault_within_training_loses_no_weights(part: Path, model_arguments: d
     engine = Engine(max_steps=2, **options)
     engine.fit(SCDAE(**model_arguments), datamodule=_loco(part), ckpt_path=kept)
     assert engine.trainer.global_step == 2
+
+
+@pytest.mark.slow
+def test_masks_of_half_the_size_give_every_figure(part: Path, model_arguments: dict) -> None:
+    kinds = ("logical_anomalies", "structural_anomalies")
+    for mask in part.glob("ground_truth/*/*/*.png"):
+        half = part / "masks" / mask.parts[-3] / f"{mask.parts[-2]}_mask.png"
+        half.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(mask).resize((150, 140)).save(half)
+    data = Folder(
+        name="mine", root=part, normal_dir="train/good", normal_test_dir="test/good", num_workers=0, train_batch_size=1,
+        abnormal_dir=[f"test/{kind}" for kind in kinds], mask_dir=[f"masks/{kind}" for kind in kinds],
+    )  # fmt: skip
+    options = {"default_root_dir": part.parent, "accelerator": "cpu", "logger": False, "enable_progress_bar": False}
+    engine, model = Engine(max_steps=1, **options), SCDAE(**model_arguments, visualizer=False)
+    engine.fit(model, datamodule=data)
+    (figures,) = engine.test(model, datamodule=data)
+    for name in ("pixel_AUROC", "pixel_F1Score", "pixel_AUsPRO_logical_0.05", "pixel_AUsPRO_structural_0.05"):
+        assert 0 <= figures[name] <= 1
+
+
+class _Remove(Callback):
+    """Renames the folder of the images after the first step, as a share that is gone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
+        if trainer.global_step == 1:
+            self.folder.rename(self.folder.with_name("gone"))
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_gone_within_training_loses_no_weights(part: Path, model_arguments: dict) -> None:
+    options = {"default_root_dir": part.parent, "accelerator": "cpu", "logger": False, "enable_progress_bar": False}
+    model = SCDAE(**model_arguments, cache_gib=0)
+    engine = Engine(max_steps=4, callbacks=[_Remove(part)], **options)
+    with pytest.raises(FileNotFoundError) as error, pytest.warns(UserWarning, match="are kept in .* without threshold"):
+        engine.fit(model, datamodule=_loco(part))
+    assert str(error.value.__cause__).startswith(str(part))
+    part.with_name("gone").rename(part)
+
+    (kept,) = part.parent.rglob("*.ckpt")
+    step, loaded = int(kept.stem.partition("=")[2]), SCDAE.load_from_checkpoint(kept)
+    for name, value in model.model.student.state_dict().items():
+        assert value.equal(loaded.model.student.state_dict()[name])
+    assert "never trained" in _sentence(lambda: Engine(**options).test(SCDAE(), datamodule=_loco(part), ckpt_path=kept))
+
+    resumed, engine = SCDAE(**model_arguments, cache_gib=0), Engine(max_steps=step + 1, **options)
+    engine.fit(resumed, datamodule=_loco(part), ckpt_path=kept)
+    assert engine.trainer.global_step == step + 1
+    check_trained(resumed.model)
+
+
+def _failed(folder: Path, **more: object) -> SimpleNamespace:
+    """A trainer whose training has ended with an error."""
+    state = {"state": SimpleNamespace(fn=TrainerFn.FITTING), "global_step": 1, "world_size": 1}
+    loaders = dict.fromkeys(("train_dataloader", "val_dataloaders", "test_dataloaders", "predict_dataloaders"))
+    saving = {"checkpoint_callback": SimpleNamespace(dirpath=folder), "checkpoint_callbacks": []}
+    return SimpleNamespace(**state | loaders | saving | more)
+
+
+def test_weights_that_cannot_be_kept_are_told(tmp_path: Path) -> None:
+    trainer, model = _failed(tmp_path, save_checkpoint=MagicMock(side_effect=OSError("full disk"))), MagicMock()
+    (sentence,) = _warnings(lambda: Rescue().on_exception(trainer, model, RuntimeError()))
+    assert sentence.startswith(
+        f"The weights of step 1 could not be kept in {tmp_path / 'interrupted-step=1.ckpt'} (full"
+    )
+    assert model.calibration.left_out is False
+
+
+@pytest.mark.parametrize(
+    ("error", "read"),
+    [(OSError(), True), (SyntaxError(), True), (EOFError(), True), (struct.error(), True), (ValueError(), False)],
+)
+def test_images_are_read_anew_only_for_errors_of_files(part: Path, error: Exception, read: bool) -> None:
+    data = _loco(part)
+    set_up(data, TrainerFn.FITTING)
+    _truncate(part / "train/good/002.png")
+    loaders = {"train_dataloader": data.train_dataloader(), "val_dataloaders": [[1, 2]]}  # the latter has no dataset
+    trainer = _failed(part, state=SimpleNamespace(fn=TrainerFn.TESTING), **loaders)
+    Rescue().on_exception(trainer, MagicMock(), error)
+    assert isinstance(error.__cause__, UserError) is read
 
 
 def test_an_interruption_by_the_user_is_not_held_up() -> None:
