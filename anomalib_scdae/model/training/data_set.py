@@ -111,7 +111,7 @@ def _masks(dataset: Any) -> Iterator[tuple[Path, Path]]:
     if not isinstance(samples, pd.DataFrame) or not {"image_path", "mask_path", "label_index"} <= set(samples):
         return
     for row in samples[samples.label_index == LabelName.ABNORMAL].itertuples():
-        mask = next(iter(row.mask_path), None) if isinstance(row.mask_path, list) else row.mask_path
+        mask: Any = next(iter(row.mask_path), None) if isinstance(row.mask_path, list) else row.mask_path
         if is_image_path(row.image_path) and is_image_path(mask):
             yield Path(row.image_path), Path(mask)
 
