@@ -121,6 +121,17 @@ def test_a_rate_that_lightning_finds_is_trained_with(loco_root, model_arguments,
 
 
 @pytest.mark.slow
+def test_a_training_that_time_limits_ends_at_a_low_rate_and_is_saved(loco_root, model_arguments, tmp_path):
+    data = MVTecLOCO(root=loco_root, category="part", train_batch_size=1, eval_batch_size=3, num_workers=0)
+    engine = Engine(max_time={"seconds": 8}, default_root_dir=tmp_path, accelerator="cpu", logger=False)
+    engine.fit(SCDAE(schedule="fast", **model_arguments), datamodule=data)
+    assert engine.trainer.global_step > 0
+    assert 0 < engine.trainer.optimizers[0].param_groups[0]["lr"] <= 1.01e-5
+    saved = torch.load(next(tmp_path.rglob("model.ckpt")), weights_only=True)
+    assert saved["global_step"] == engine.trainer.global_step
+
+
+@pytest.mark.slow
 def test_a_resumed_training_keeps_the_schedule_of_its_checkpoint(loco_root, model_arguments, tmp_path):
     def train(model, steps, checkpoint=None):
         data = MVTecLOCO(root=loco_root, category="part", train_batch_size=1, eval_batch_size=3, num_workers=0)
