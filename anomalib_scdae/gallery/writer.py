@@ -14,8 +14,7 @@ from anomalib_scdae.files import replacing
 from anomalib_scdae.gallery.branch_maps import branch_maps_of
 from anomalib_scdae.gallery.compose import compose_gallery
 from anomalib_scdae.gallery.selection import gallery_rows, worst_misses
-from anomalib_scdae.metrics.anomaly_types import anomaly_type
-from anomalib_scdae.metrics.prediction_writer import Prediction
+from anomalib_scdae.metrics.prediction_writer import Prediction, predictions_of
 from anomalib_scdae.metrics.raw_outputs import RawOutputs
 from anomalib_scdae.model.lightning_model import SCDAE
 
@@ -65,11 +64,7 @@ class GalleryWriter(Callback):
     ) -> None:
         """Keep a batch's scores and decisions."""
         del trainer, pl_module, args, kwargs
-        found = batch if outputs is None else outputs
-        values = (found.image_path, found.pred_score.flatten(), found.gt_label.flatten(), found.pred_label.flatten())
-        for path, score, label, decision in zip(*values, strict=True):
-            type_ = anomaly_type(path)
-            self._predictions.append(Prediction(str(path), type_, float(score), int(label), int(decision)))
+        self._predictions.extend(predictions_of(batch if outputs is None else outputs, "GalleryWriter"))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw the picture."""

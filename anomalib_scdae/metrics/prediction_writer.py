@@ -102,7 +102,7 @@ class PredictionWriter(Callback):
                 _assemble([folder / f"{SCORES_NAME}.part{rank}" for rank in range(trainer.world_size)])
 
     def _write(self, batch: ImageBatch, rank: int) -> None:
-        for index, prediction in enumerate(_predictions(batch)):
+        for index, prediction in enumerate(predictions_of(batch, "PredictionWriter")):
             path = Path(prediction.path)
             folder = self._folder(path)
             if self.scores:
@@ -136,9 +136,18 @@ class PredictionWriter(Callback):
             csv.writer(stream).writerow(prediction)
 
 
-def _predictions(batch: ImageBatch) -> Iterator[Prediction]:
+def predictions_of(batch: ImageBatch, reader: str) -> Iterator[Prediction]:
+    """Yield what a batch says of each of its images.
+
+    Args:
+        batch: A batch with the model's predictions.
+        reader: Who asks, for the error's sentence.
+
+    Raises:
+        UserError: If the batch has no paths or no scores.
+    """
     if batch.image_path is None or batch.pred_score is None:
-        msg = "PredictionWriter needs image paths and scores, and this model or data set gives none."
+        msg = f"{reader} needs image paths and scores, and this model or data set gives none."
         raise UserError(msg)
     for index, path in enumerate(batch.image_path):
         yield Prediction(

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from anomalib_scdae.benchmark.cell.maps import Parts
 from anomalib_scdae.files import replacing
 from anomalib_scdae.gallery.branch_maps import COMBINED
-from anomalib_scdae.metrics.anomaly_types import GOOD, MEAN, anomaly_type, auroc_per_type, short_name, with_mean
-from anomalib_scdae.metrics.prediction_writer import Prediction
+from anomalib_scdae.metrics.anomaly_types import GOOD, MEAN, auroc_per_type, short_name, with_mean
+from anomalib_scdae.metrics.prediction_writer import Prediction, predictions_of
 from anomalib_scdae.metrics.raw_outputs import RawOutputs
 from anomalib_scdae.metrics.spro import FPR_LIMITS
 
@@ -57,7 +57,6 @@ class OutputCollector(Callback):
         """Keep a batch's scores and maps."""
         del trainer, pl_module, args, kwargs
         raw = self._raw.restore(batch if outputs is None else outputs)
-        scores = raw.pred_score.detach().float().flatten().tolist()
         parts = self.parts_of_batch()
         maps = {**parts.maps, COMBINED: raw.anomaly_map}
         maps = {name: _four_dimensional(anomaly_map) for name, anomaly_map in maps.items() if anomaly_map is not None}
@@ -66,9 +65,9 @@ class OutputCollector(Callback):
         for name, values in own.items():
             self.map_scores.setdefault(name, []).extend(values.detach().float().flatten().tolist())
         small = {name: F.adaptive_avg_pool2d(anomaly_map, KEPT_SIDE)[:, 0] for name, anomaly_map in maps.items()}
-        for index, path in enumerate(raw.image_path):
-            self.predictions.append(Prediction(str(path), anomaly_type(path), scores[index], *_labels(raw, index)))
-            self._maps[str(path)] = {name: values[index].cpu().numpy() for name, values in small.items()}
+        for index, prediction in enumerate(predictions_of(raw, "The benchmark")):
+            self.predictions.append(prediction)
+            self._maps[prediction.path] = {name: values[index].cpu().numpy() for name, values in small.items()}
 
     def maps_of(self, image_path: Path) -> dict[str, NDArray[np.float32]]:
         """Return small copies of an image's maps by name."""
@@ -119,10 +118,3 @@ class OutputCollector(Callback):
 def _four_dimensional(anomaly_map: Tensor) -> Tensor:
     plain = anomaly_map.detach().as_subclass(Tensor).float()
     return plain.reshape(len(plain), 1, *plain.shape[-2:])
-
-
-def _labels(batch: Any, index: int) -> tuple[int | None, int | None]:
-    """Return an image's label and the post-processor's decision."""
-    fields = (batch.gt_label, batch.pred_label)
-    label, decision = (None if values is None else int(values.flatten()[index]) for values in fields)
-    return label, decision
