@@ -63,6 +63,7 @@ def train_and_test(folder: CellFolder) -> None:
         started = time.perf_counter()
     else:
         load_weights(model, folder.weights)
+    snapshots = training.pop("snapshots", {})
     outputs = OutputCollector()
     figures = _test(folder, model, datamodule, outputs)
     outputs.write_scores(folder.scores)
@@ -70,11 +71,11 @@ def train_and_test(folder: CellFolder) -> None:
         "status": FINISHED,
         "error": None,
         "notes": _backbone_note(cell),
-        **{name: value for name, value in training.items() if name != "snapshots"},
+        **training,
         "files": {**files, "train": training["files"]["train"]},
         "accuracy": outputs.accuracy(figures),
         "maps": outputs.auroc_per_map(),
-        "over_time": _over_time(folder, datamodule, training.get("snapshots", {})),
+        "over_time": _over_time(folder, datamodule, snapshots),
         "gallery": write_gallery(outputs, folder.gallery, folder.benchmark),
         "duration_seconds": round(training["duration_seconds"] + time.perf_counter() - started, 1),
         "finished_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -181,11 +182,12 @@ def _over_time(
     """Test the snapshots on some of the images; by minutes: step, seconds, image AUROC of the score and per map."""
     found = {}
     for key, taken in snapshots.items():
-        if not (folder.snapshots / f"{key}.safetensors").exists():  # of a cell that was finished before
+        weights = folder.snapshots / f"{key}.safetensors"
+        if not weights.exists():  # of a cell that was finished before
             continue
         model = build_model(folder.cell.model, folder.cell.image_size, folder.cell.backbone_weights)
         model.evaluator = None  # whose figures of localisation take as long as the network
-        load_weights(model, folder.snapshots / f"{key}.safetensors")
+        load_weights(model, weights)
         outputs = OutputCollector()
         with few_test_images(datamodule):
             _test(folder, model, datamodule, outputs)

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from anomalib.data import AnomalibDataModule
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from anomalib_scdae.benchmark.cell.build import save_state
+from anomalib_scdae.benchmark.cell.evenly import evenly_chosen
 from anomalib_scdae.benchmark.cells import END
 
 #: Seconds of training after which the first snapshot is taken; each further one after twice as many.
@@ -47,24 +47,30 @@ class Snapshots(Callback):
         """Seconds of training so far."""
         return self._seconds + (0.0 if self._since is None else self._clock() - self._since)
 
+    def _start_clock(self) -> None:
+        self._since = self._clock()
+
+    def _stop_clock(self) -> None:
+        self._seconds, self._since = self.seconds, None
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock before the model computes anything."""
         del trainer
         if pl_module.device.type != "cpu":
             self._clock = time.perf_counter
-        self._since = self._clock()
+        self._start_clock()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock for a validation."""
         del pl_module
         if trainer.state.fn == TrainerFn.FITTING:
-            self._seconds, self._since = self.seconds, None
+            self._stop_clock()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the clock go on."""
         del pl_module
         if trainer.state.fn == TrainerFn.FITTING:
-            self._since = self._clock()
+            self._start_clock()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -88,14 +94,14 @@ class Snapshots(Callback):
         self.taken, self._seconds = state_dict["taken"], state_dict["seconds"]
 
     def _take(self, key: str, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._seconds, self._since = self.seconds, None
+        self._stop_clock()
         # What a model does to a checkpoint makes it fit for use: SCDAE adds the statistics of these weights.
         checkpoint = {"state_dict": pl_module.state_dict()}
         pl_module.on_save_checkpoint(checkpoint)
         save_state(checkpoint["state_dict"], self.folder / f"{key}.safetensors")
         step = trainer.fit_loop.epoch_loop.total_batch_idx + 1
         self.taken[key] = {"step": step, "seconds": round(self._seconds, 1)}
-        self._since = self._clock()
+        self._start_clock()
 
 
 @contextmanager
@@ -104,8 +110,7 @@ def few_test_images(datamodule: AnomalibDataModule) -> Iterator[None]:
     datamodule.setup(TrainerFn.TESTING)
     whole = datamodule.test_data
     order = whole.samples["image_path"].astype(str).sort_values(kind="stable").index.to_list()
-    places = np.linspace(0, len(order) - 1, min(TEST_IMAGES, len(order))).round().astype(int)
-    datamodule.test_data = whole.subsample([order[place] for place in places])
+    datamodule.test_data = whole.subsample(evenly_chosen(order, TEST_IMAGES))
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from anomalib_scdae.benchmark.cell.evenly import evenly_chosen
 from anomalib_scdae.benchmark.cell.outputs import OutputCollector
 from anomalib_scdae.files import replacing
 from anomalib_scdae.gallery import compose_gallery, gallery_rows, worst_misses
@@ -56,5 +57,4 @@ def _samples(predictions: Sequence[Prediction]) -> Iterator[tuple[str, Predictio
     """Choose images of each type, evenly spread over the folder, the same ones for every model."""
     for name in sorted({prediction.type for prediction in predictions}):
         of_type = sorted((p for p in predictions if p.type == name), key=lambda p: p.path)
-        places = np.linspace(0, len(of_type) - 1, min(SAMPLES_PER_TYPE, len(of_type))).round().astype(int)
-        yield from (("sample", of_type[place]) for place in places)
+        yield from (("sample", prediction) for prediction in evenly_chosen(of_type, SAMPLES_PER_TYPE))
