@@ -24,7 +24,12 @@ _Result = TypeVar("_Result")
 
 def is_image(path: Path) -> bool:
     """Tell by the suffix whether a file is an image; hidden files, such as macOS's ``._photo.jpg``, are not."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return has_image_suffix(path) and not path.name.startswith(".")
+
+
+def has_image_suffix(path: Path) -> bool:
+    """Tell by the suffix alone whether a file is an image, hidden or not."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def iterate_images(folder: Path) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.sentences import in_one_line
 
 #: Where a bare class name is looked up, in this order.
 MODEL_MODULES = ("anomalib_scdae", "anomalib_scdae.benchmark.baselines", "anomalib.models")
@@ -103,6 +104,6 @@ def _parse(cls: type, init_args: Mapping[str, Any], where: str) -> Namespace:
     try:
         return _parser(cls).parse_object({"object": dict(init_args)})
     except Exception as error:  # jsonargparse raises several kinds, with messages of many lines
-        reason = " ".join(str(error).split())
+        reason = in_one_line(str(error))
         msg = f"{where}: {cls.__name__} does not take these init_args ({reason[:300]})."
         raise UserError(msg) from error

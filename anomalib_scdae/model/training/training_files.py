@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import CombinedLoader, rank_zero_warn
 
 from anomalib_scdae.files import sha256_of
-from anomalib_scdae.image_files import IMAGE_SUFFIXES, in_threads
+from anomalib_scdae.image_files import has_image_suffix, in_threads
 from anomalib_scdae.model.training.training_set import training_dataset
 
 #: Hexadecimal digits of a file's SHA-256 that are kept: two files of a million share them once in ten million sets.
@@ -32,7 +32,7 @@ def image_paths(dataset: Any) -> list[Path]:
 
 def is_image_path(path: Any) -> bool:
     """Tell by the suffix whether an entry of a data set's table is the path of an image file, hidden or not."""
-    return isinstance(path, str | Path) and Path(path).suffix.lower() in IMAGE_SUFFIXES
+    return isinstance(path, str | Path) and has_image_suffix(Path(path))
 
 
 def datasets_of(loaders: Any) -> list[Any]:
@@ -71,10 +71,8 @@ class TrainingFiles(Callback):
         del pl_module
         if not self.hashes:
             return
-        known, paths = (
-            set(self.hashes),
-            [p for data in datasets_of(trainer.test_dataloaders) for p in image_paths(data)],
-        )
+        known = set(self.hashes)
+        paths = [path for dataset in datasets_of(trainer.test_dataloaders) for path in image_paths(dataset)]
         shared = [path for path, found in zip(paths, _hashes(paths), strict=True) if found in known]
         if shared:
             rank_zero_warn(
