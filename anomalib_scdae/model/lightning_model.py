@@ -277,10 +277,12 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
     def on_test_start(self) -> None:
         """Refuse figures that would mean nothing."""
         check_trained(self.model)
+        self.calibration.ensure_compact(self.trainer, self)
 
     def on_predict_start(self) -> None:
         """Refuse scores that would mean nothing."""
         check_trained(self.model)
+        self.calibration.ensure_compact(self.trainer, self)
 
     def transformed(self, images: torch.Tensor) -> torch.Tensor:
         """Apply the pre-processor's transform, if there is one, as Anomalib does before each step."""
@@ -333,6 +335,8 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
     def _adopt_architecture(self, saved: dict[str, Any]) -> None:
         """Rebuild the networks if the checkpoint's options differ from this instance's."""
         options = SCDAEModel.options_of_checkpoint(saved)
+        if self.hparams["compact"]:  # asked for here, of weights of any kind
+            options.pop("compact", None)
         different = [name for name, value in options.items() if value != self.hparams[name]]
         if not different:
             return

@@ -5,7 +5,7 @@ import inspect
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +19,8 @@ from anomalib_scdae.model.augmentation import augment
 from anomalib_scdae.model.context_score import ContextScore, cell_means
 from anomalib_scdae.model.crm import ChannelReunionModule, CRMGate
 from anomalib_scdae.model.distances import DistanceModel, Distances
+from anomalib_scdae.model.fast.compact import CompactSCDAE
+from anomalib_scdae.model.fast.compaction import Compaction
 from anomalib_scdae.model.fast.folding import FoldedSCDAE
 from anomalib_scdae.model.fast.hard_distances import largest_distances
 from anomalib_scdae.model.image_size import check_image_size
@@ -28,7 +30,7 @@ from anomalib_scdae.model.sfm import FusionGate, SelectiveFusionModule
 from anomalib_scdae.model.srm import SpatialReunionModule
 
 #: What an argument stood for before it existed.
-ABSENT_BEFORE = {"context_weight": 0.0}
+ABSENT_BEFORE = {"context_weight": 0.0, "compact": False}
 
 
 class GlobalFeatures(NamedTuple):
@@ -63,6 +65,9 @@ class SCDAEModel(DistanceModel):
             from EfficientAD.
         context_weight: Weight of the context score in the image's score, see
             :class:`~anomalib_scdae.model.context_score.ContextScore`; 0 leaves it out, as the paper does.
+        compact: Whether to predict and export with less arithmetic, once
+            :class:`~anomalib_scdae.model.fast.compaction.Compaction` is fitted: maps are then nearly the same. Training
+            is not changed.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class SCDAEModel(DistanceModel):
         fusion_gate: FusionGate = "rescaled",
         identity_init: bool = True,
         context_weight: float = 1.0,
+        compact: bool = False,
     ) -> None:
         super().__init__()
         #: Every argument by name, for checkpoints.
@@ -113,6 +119,7 @@ class SCDAEModel(DistanceModel):
         self.loss = SCDAELoss(cosine_weight, cosine_scale)
         self.anomaly_map = AnomalyMapMerger(len(branches), pad_maps, local_weight)
         self.context_score = ContextScore(channels, context_weight) if context_weight else None
+        self.compaction = Compaction(channels, len(branches)) if compact else None
         self.teacher_mean: torch.Tensor
         self.teacher_std: torch.Tensor
         #: The folded model and the state it belongs to; in a tuple, so that it is no part of this module.
@@ -244,11 +251,27 @@ class SCDAEModel(DistanceModel):
         """Return how far images ``(B, 3, H, W)`` are from normal, before anything is normalised.
 
         Equation 11 for the local map ``(T - S')^2``; ``(Y_k - S'')^2`` for the global ones. In evaluation mode and
-        without gradients, the folded model computes them.
+        without gradients, the folded model computes them; a compact model's are always the compact ones, with gradients
+        of the images but not of the weights.
         """
-        if self.training or torch.is_grad_enabled():
+        if self.training or (torch.is_grad_enabled() and not self.is_compact):
             return self.plain_distances(images)
         return self.folded().distances(images)
+
+    @property
+    def is_compact(self) -> bool:
+        """Whether predictions are those of a compact model, which takes its fit."""
+        return self.compaction is not None and bool(self.compaction.is_fitted)
+
+    def fit_compaction(self, batches: Iterable[torch.Tensor]) -> None:
+        """Make the model compact, with what normal images ``(B, 3, H, W)`` say about the present weights."""
+        if self.compaction is None:
+            msg = "Only a model with compact=True can be made compact."
+            raise UserError(msg)
+        self.forget_folded()
+        with torch.inference_mode(mode=False):
+            self.compaction.fit(FoldedSCDAE(self), batches)
+        self.forget_folded()
 
     def folded(self) -> FoldedSCDAE:
         """Return the model for inference that belongs to the present weights; made anew only when they change."""
@@ -256,7 +279,7 @@ class SCDAEModel(DistanceModel):
         state = tuple((id(t), t.data_ptr(), t._version) for t in itertools.chain(self.parameters(), self.buffers()))
         if self._folded is None or self._folded[0] != state:
             with torch.inference_mode(mode=False):  # what is made there could not be exported later
-                self._folded = (state, FoldedSCDAE(self))
+                self._folded = (state, CompactSCDAE(self) if self.is_compact else FoldedSCDAE(self))
         return self._folded[1]
 
     def forget_folded(self) -> None:

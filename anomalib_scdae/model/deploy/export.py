@@ -13,7 +13,7 @@ from anomalib.models.components.base.export_mixin.utils import create_export_roo
 from torchmetrics import Metric
 
 from anomalib_scdae.model.deploy.int8 import check_quantizable, quantize
-from anomalib_scdae.model.training.checks import warn_untrained
+from anomalib_scdae.model.training.checks import check_exportable
 
 
 class FoldedExport(ExportMixin):
@@ -23,7 +23,7 @@ class FoldedExport(ExportMixin):
 
     def to_torch(self, *args: Any, **kwargs: Any) -> Path:
         """Export the module whole, as Anomalib does."""
-        warn_untrained(self.model)
+        check_exportable(self.model)
         return super().to_torch(*args, **kwargs)
 
     def to_onnx(self, *args: Any, **kwargs: Any) -> Path:
@@ -32,7 +32,7 @@ class FoldedExport(ExportMixin):
         Anomalib's default of 14 makes the exporter convert the graph back, which fails with a traceback that looks like
         an error, and leaves the graph as it was.
         """
-        warn_untrained(self.model)
+        check_exportable(self.model)
         kwargs.setdefault("opset_version", 18)
         networks = self.model
         # A graph is traced from modules that are registered, which the folded model otherwise is not.

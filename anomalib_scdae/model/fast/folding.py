@@ -63,6 +63,10 @@ class Affine(NamedTuple):
         scale = weight if self.scale is None else weight * self.scale
         return Affine(self.features, scale, None if self.shift is None else weight * self.shift)
 
+    def plus(self, term: torch.Tensor) -> "Affine":
+        """Return it with ``term``, ``(B, C)``, added at every position."""
+        return Affine(self.features, self.scale, term if self.shift is None else self.shift + term)
+
 
 class FoldedBranch(nn.Module):
     """One autoencoder with its modules.
@@ -85,7 +89,7 @@ class FoldedBranch(nn.Module):
             self.composed = compose(self.last, cast("nn.Conv2d", first.weight_convs[0]))
 
     def forward(self, images: torch.Tensor) -> Affine:
-        """Map images ``(B, 3, H, W)`` to ``O_k``."""
+        """Map images ``(B, 3, H, W)`` to ``O_k``, as the decoder's output and what is made of it."""
         decoded = self.trunk(images, images.shape[-2:])
         output = Affine(self.last(decoded))
         for index, module in enumerate(self.context):
@@ -93,9 +97,9 @@ class FoldedBranch(nn.Module):
             known = self.composed(decoded) if self.composed is not None and index == 0 else None
             if isinstance(module, SpatialReunionModule):
                 convolved = None if known is None else framed(known, features, module.conv)
-                output = Affine(features, shift=module.summary(features, convolved).flatten(1))
+                output = output.plus(module.summary(features, convolved).flatten(1))
             else:
-                output = Affine(features, scale=cast("ChannelReunionModule", module).factors(features, known))
+                output = output.times(cast("ChannelReunionModule", module).factors(features, known))
         return output
 
 
@@ -135,7 +139,7 @@ class FoldedSCDAE(DistanceModel):
         model = copy.deepcopy(model)
         model.eval().requires_grad_(requires_grad=False)
         *_, last = pdn_convolutions(model.teacher)
-        channels = model.channels
+        self.channels = channels = model.channels
         student, teacher = getattr(model.student.network, last), getattr(model.teacher, last)
         self.teacher_trunk, self.student_trunk = without(model.teacher, last), without(model.student.network, last)
         std = model.teacher_std.flatten()
@@ -161,20 +165,32 @@ class FoldedSCDAE(DistanceModel):
 
     def distances(self, images: torch.Tensor) -> Distances:
         """Return how far images ``(B, 3, H, W)`` are from normal; the maps are those of the plain model."""
+        differences, teacher = self.differences(images)
+        lengths = torch.cat([torch.linalg.vector_norm(d, dim=1, keepdim=True) for d in differences], dim=1)
+        context = None if self.context_score is None else self.context_score(self.teacher_averages(teacher))
+        return Distances(lengths.square() / self.channels, context)
+
+    def differences(self, images: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return ``T - S'``, then ``Y_k - S''`` for every branch, and what the teacher's last convolution sees."""
         if not torch.compiler.is_compiling():
             images = images.contiguous(memory_format=torch.channels_last)
         described = self.student_trunk(images)
         teacher = self.teacher_trunk(images)
         local = self.local_difference(torch.cat([teacher, described], dim=1))
         minus_student = self.minus_student_global(described).float()
+        return [local.float(), *self.global_differences(images, minus_student)], teacher
+
+    def global_differences(self, images: torch.Tensor, minus_student: torch.Tensor) -> list[torch.Tensor]:
+        """Return ``Y_k - S''`` for every branch, given ``-S''``."""
+        return [output.value(plus=minus_student) for output in self.outputs(images)]
+
+    def outputs(self, images: torch.Tensor) -> list[Affine]:
+        """Return ``Y_k``, what the branches make of images ``(B, 3, H, W)`` and SFM of that."""
         outputs = [branch(images) for branch in self.branches]
-        if self.fusion is not None:
-            weights = self.fusion.factors(torch.stack([output.mean() for output in outputs]).sum(dim=0))
-            outputs = [output.times(weight) for weight, output in zip(weights, outputs, strict=True)]
-        differences = [local.float(), *(output.value(plus=minus_student) for output in outputs)]
-        lengths = torch.cat([torch.linalg.vector_norm(d, dim=1, keepdim=True) for d in differences], dim=1)
-        context = None if self.context_score is None else self.context_score(self.teacher_averages(teacher))
-        return Distances(lengths.square() / local.shape[1], context)
+        if self.fusion is None:
+            return outputs
+        weights = self.fusion.factors(torch.stack([output.mean() for output in outputs]).sum(dim=0))
+        return [output.times(weight) for weight, output in zip(weights, outputs, strict=True)]
 
 
 def without(module: nn.Module, name: str) -> nn.Module:

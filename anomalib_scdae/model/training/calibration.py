@@ -17,15 +17,16 @@ from anomalib.data import Batch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch.utils.data import DataLoader, Subset
 from torchmetrics import Metric
 
+from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.distances import Distances
-from anomalib_scdae.model.training.training_set import images_of, training_dataset
+from anomalib_scdae.model.training.training_set import images_of, spread_over_training
 
 #: How many normal training images stand in where there is no normal validation image.
 MAX_STAND_INS = 100
-
+#: How many normal training images a compact model is fitted to; each has thousands of positions.
+COMPACTION_IMAGES = 16
 
 #: An SCDAE; its type stands above this module.
 SCDAEModule = Any
@@ -151,9 +152,10 @@ class Calibration(Callback):
         self, trainer: Trainer, pl_module: SCDAEModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Note which weights are validated: those of training may be others before and after the pass."""
-        del trainer, batch
+        del batch
         if batch_idx == dataloader_idx == 0:
             self._validated = _ready_to_predict(pl_module)
+            _fit_compaction(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Calibrate with the maps of the pass that ends."""
@@ -177,9 +179,27 @@ class Calibration(Callback):
         if self.weights == weights and self._statistics == _sums_of_bits(pl_module.model.buffers()):
             return
         rank_zero_info(f"Calibrating maps and thresholds for the weights of step {trainer.global_step}.")
+        _fit_compaction(trainer, pl_module)
         self._calibrate(trainer, pl_module, self._validation_records(trainer, pl_module), weights)
         if pl_module.post_processor is not None:
             pl_module.post_processor.on_validation_epoch_end(trainer, pl_module)
+
+    def ensure_compact(self, trainer: Trainer, pl_module: SCDAEModule) -> None:
+        """Fit a compact model whose checkpoint is of one that was not, and calibrate it.
+
+        Raises:
+            UserError: If there is no training image to fit it to.
+        """
+        compaction = pl_module.model.compaction
+        if compaction is None or compaction.is_fitted:
+            return
+        if not hasattr(getattr(trainer, "datamodule", None), "train_data"):
+            msg = (
+                "compact: true needs normal images for a checkpoint that was trained without it, and this command has "
+                "none: run `anomalib-scdae compact` with the checkpoint and the training data, and use what it writes."
+            )
+            raise UserError(msg)
+        self.ensure(trainer, pl_module)
 
     def complete(self, trainer: Trainer, pl_module: SCDAEModule, state: dict[str, Any]) -> None:
         """Put the statistics of its weights into ``state``, a state dict of ``pl_module`` that is about to be saved.
@@ -236,13 +256,11 @@ class Calibration(Callback):
     @staticmethod
     def _stand_ins(trainer: Trainer, pl_module: SCDAEModule) -> list[ValidationRecord]:
         """Read normal training images, evenly spread over the training set."""
-        dataset = training_dataset(trainer)
-        indices = range(0, len(dataset), max(1, -(-len(dataset) // MAX_STAND_INS)))
+        loader = spread_over_training(trainer, MAX_STAND_INS)
         rank_zero_warn(
-            f"No normal validation image: {len(indices)} normal training images stand in for them, on which the model "
+            f"No normal validation image: {len(loader)} normal training images stand in for them, on which the model "
             "does better than on new ones; for reliable thresholds, add normal images to the validation split."
         )
-        loader = DataLoader(Subset(dataset, list(indices)), batch_size=1, collate_fn=dataset.collate_fn)
         score = pl_module.model.context_score
         records = list(_read(trainer, pl_module, loader))
         if score is None:
@@ -253,19 +271,41 @@ class Calibration(Callback):
         return [record._replace(distances=distances) for record, distances in zip(records, unseen, strict=True)]
 
 
+def _fit_compaction(trainer: Trainer, pl_module: SCDAEModule) -> None:
+    """Fit a compact model to the present weights, before anything is calibrated with it; any other stays as it is."""
+    if pl_module.model.compaction is None:
+        return
+    batches = _prepared(trainer, pl_module, spread_over_training(trainer, COMPACTION_IMAGES))
+    with evaluating(pl_module):
+        pl_module.model.fit_compaction(images_of(batch) for batch in batches)
+
+
 @torch.no_grad()
 def _read(trainer: Trainer, pl_module: SCDAEModule, loader: Iterable[Batch]) -> Iterator[ValidationRecord]:
     """Run the model over ``loader`` as a validation loop would, without touching modes or random numbers."""
+    with evaluating(pl_module):
+        for batch in _prepared(trainer, pl_module, loader):
+            with trainer.precision_plugin.val_step_context():
+                distances = pl_module.model.distances(images_of(batch))
+            yield ValidationRecord.of(batch, distances)
+
+
+def _prepared(trainer: Trainer, pl_module: SCDAEModule, loader: Iterable[Batch]) -> Iterator[Batch]:
+    """Return the batches on the model's device, resized as in a validation."""
+    for batch in loader:
+        moved = trainer.strategy.batch_to_device(batch)
+        if pl_module.pre_processor is not None:
+            pl_module.pre_processor.on_validation_batch_start(trainer, pl_module, moved, 0)
+        yield moved
+
+
+@contextmanager
+def evaluating(pl_module: LightningModule) -> Iterator[None]:
+    """Put the model into evaluation mode for a while, without touching anybody's random numbers."""
     was_training = pl_module.training
     pl_module.eval()
     try:
         with isolate_rng():
-            for batch in loader:
-                moved = trainer.strategy.batch_to_device(batch)
-                if pl_module.pre_processor is not None:
-                    pl_module.pre_processor.on_validation_batch_start(trainer, pl_module, moved, 0)
-                with trainer.precision_plugin.val_step_context():
-                    distances = pl_module.model.distances(images_of(moved))
-                yield ValidationRecord.of(moved, distances)
+            yield
     finally:
         pl_module.train(was_training)

@@ -66,6 +66,17 @@ def check_trained(networks: SCDAEModel) -> None:
         raise UserError(msg)
 
 
+def check_exportable(networks: SCDAEModel) -> None:
+    """Raise a :class:`UserError` if a compact model was asked for and not fitted; warn if nothing was ever trained."""
+    warn_untrained(networks)
+    if is_trained(networks) and networks.compaction is not None and not networks.is_compact:
+        msg = (
+            "compact: true needs normal images for weights that were trained without it: run `anomalib-scdae compact` "
+            "with their checkpoint and the training data, and export the checkpoint that it writes."
+        )
+        raise UserError(msg)
+
+
 def warn_untrained(networks: SCDAEModel) -> None:
     """Warn if ``networks`` that are about to be exported have never been trained."""
     if not is_trained(networks):

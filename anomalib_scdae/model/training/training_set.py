@@ -9,6 +9,7 @@ import torch
 from anomalib.data import AnomalibDataset, Batch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
+from torch.utils.data import DataLoader, Subset
 
 from anomalib_scdae.errors import UserError
 
@@ -31,6 +32,17 @@ def training_dataset(trainer: Trainer) -> AnomalibDataset:
         return trainer.train_dataloader.dataset
     msg = "There is no image to calibrate with, neither of validation nor of training: pass a datamodule that has some."
     raise UserError(msg)
+
+
+def spread_over_training(trainer: Trainer, count: int) -> DataLoader:
+    """Return at most ``count`` images, evenly spread over the training set, one by one.
+
+    Raises:
+        UserError: If there is no training set.
+    """
+    dataset = training_dataset(trainer)
+    indices = range(0, len(dataset), max(1, -(-len(dataset) // count)))
+    return DataLoader(Subset(dataset, list(indices)), batch_size=1, collate_fn=dataset.collate_fn)
 
 
 def first_training_batch(trainer: Trainer) -> Batch:

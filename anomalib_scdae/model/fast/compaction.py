@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of the distances' arithmetic the score can do without, learnt from normal images.
+
+Two findings make a compact model possible, and both are measured for each model anew:
+
+- *Differences of features lie in few directions.* ``T - S'`` has 384 channels, but a quarter of as many directions hold
+  97 % of its squared length; of ``Y_k - S''`` a twelfth do. What lies outside of them is nearly the same everywhere,
+  and the quantiles that normalise the maps take it away. As the last convolutions are linear, directions go into
+  their weights, and the others are never computed.
+- *Context modules that say the same of every image are constants.* SRM adds a term, CRM and SFM multiply by factors, one
+  for each channel and image. Where these do not depend on the image, not even if its quarters change places, they are
+  folded into the decoder's last convolution; where they do, they stay.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from anomalib_scdae.errors import UserError
+from anomalib_scdae.model.fast.folding import Affine, FoldedSCDAE
+
+#: One direction of the local map for so many channels, and one of the global maps.
+CHANNELS_PER_LOCAL_DIRECTION, CHANNELS_PER_GLOBAL_DIRECTION = 4, 12
+#: How large what the context modules change between images may be, against the squared distance of normal images, for
+#: them to count as constants. Were all of it in the direction of a distance, that would change by 2 %.
+CONSTANT_UNTIL = 1e-4
+
+
+class Compaction(nn.Module):
+    """Directions in which a compact model measures distances, and what stands for its context modules.
+
+    Args:
+        channels: Feature channels ``C``.
+        branches: Number of autoencoders ``K``.
+
+    Attributes:
+        local: Orthonormal directions of the local map, ``(C, R)``, the strongest last.
+        branches: Those of the global maps, ``(C, R')``.
+        factors: Each branch's factor per channel, averaged over images, ``(K, C)``.
+        terms: Each branch's term per channel, averaged over images, ``(K, C)``.
+        change: How large what the factors and terms change between images is, against the global squared distance.
+        constant: Whether factors and terms stand for SRM, CRM and SFM, ``()``.
+        is_fitted: Whether all of this has been learnt, ``()``.
+    """
+
+    local: torch.Tensor
+    branches: torch.Tensor
+    factors: torch.Tensor
+    terms: torch.Tensor
+    change: torch.Tensor
+    constant: torch.Tensor
+    is_fitted: torch.Tensor
+
+    def __init__(self, channels: int, branches: int) -> None:
+        super().__init__()
+        self.register_buffer("local", torch.zeros(channels, -(-channels // CHANNELS_PER_LOCAL_DIRECTION)))
+        self.register_buffer("branches", torch.zeros(channels, -(-channels // CHANNELS_PER_GLOBAL_DIRECTION)))
+        self.register_buffer("factors", torch.ones(branches, channels))
+        self.register_buffer("terms", torch.zeros(branches, channels))
+        self.register_buffer("change", torch.zeros(()))
+        self.register_buffer("constant", torch.tensor(False))
+        self.register_buffer("is_fitted", torch.tensor(False))
+
+    @torch.no_grad()
+    def fit(self, folded: FoldedSCDAE, batches: Iterable[torch.Tensor]) -> None:
+        """Learn from normal images.
+
+        Args:
+            folded: The model as it is, which stays so.
+            batches: Normal images ``(B, 3, H, W)``.
+
+        Raises:
+            UserError: If there is no image, or if there are distances that are not finite.
+        """
+        local, branches = _Moments(), _Moments()
+        factors, terms, changes = [], [], []
+        for images in batches:
+            first, *others = folded.differences(images)[0]
+            local.add(first)
+            for difference in others:
+                branches.add(difference)
+            usual, disturbed = (_FactorsAndTerms.of(folded.outputs(seen)) for seen in (images, quarters_moved(images)))
+            factors.append(usual.factors)
+            terms.append(usual.terms)
+            changes += [usual, disturbed]
+        if not factors:
+            msg = "A compact model is fitted to normal images, and there is none: pass a datamodule that has some."
+            raise UserError(msg)
+        self.factors.copy_(torch.cat(factors, dim=1).mean(dim=1))
+        self.terms.copy_(torch.cat(terms, dim=1).mean(dim=1))
+        self.local.copy_(local.strongest(self.local.shape[1]))
+        self.branches.copy_(branches.strongest(self.branches.shape[1]))
+        change = torch.stack([found.change_from(self.factors, self.terms) for found in changes]).max()
+        self.change.copy_(change / branches.squared_length())
+        self.constant.copy_(self.change < CONSTANT_UNTIL)
+        self.is_fitted.fill_(True)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Accept the weights of a model that was not compact: then there is everything still to learn."""
+        if not any(name.startswith(prefix) for name in state_dict):
+            self.is_fitted.fill_(False)
+            return
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
+
+def quarters_moved(images: torch.Tensor) -> torch.Tensor:
+    """Return images ``(B, 3, H, W)`` whose quarters have changed places: all parts are there, and none where it was."""
+    height, width = images.shape[-2:]
+    return images.roll((height // 2, width // 2), dims=(-2, -1))
+
+
+class _FactorsAndTerms:
+    """What the context modules make of the decoders' outputs, by image and channel.
+
+    Args:
+        factors: ``(K, B, C)``.
+        terms: ``(K, B, C)``.
+        squares: Mean squares of the decoders' outputs, ``(K, B, C)``.
+    """
+
+    def __init__(self, factors: torch.Tensor, terms: torch.Tensor, squares: torch.Tensor) -> None:
+        self.factors, self.terms, self.squares = factors, terms, squares
+
+    @classmethod
+    def of(cls, outputs: list[Affine]) -> "_FactorsAndTerms":
+        squares = torch.stack([output.features.float().square().mean(dim=(-2, -1)) for output in outputs])
+        factors = [torch.ones_like(squares[0]) if output.scale is None else output.scale for output in outputs]
+        terms = [torch.zeros_like(squares[0]) if output.shift is None else output.shift for output in outputs]
+        return cls(torch.stack(factors).float(), torch.stack(terms).float(), squares)
+
+    def change_from(self, factors: torch.Tensor, terms: torch.Tensor) -> torch.Tensor:
+        """Return the largest mean square by which an image's outputs differ with other factors and terms."""
+        by_factors = (self.factors - factors[:, None]).square() * self.squares
+        by_terms = (self.terms - terms[:, None]).square()
+        return 2 * (by_factors + by_terms).mean(dim=-1).max()  # (a + b)^2 <= 2 (a^2 + b^2)
+
+
+class _Moments:
+    """Second moments of features over all images and positions, in double precision."""
+
+    def __init__(self) -> None:
+        self._sum, self._count = torch.zeros(()), 0
+
+    def add(self, features: torch.Tensor) -> None:
+        """Add features ``(B, C, h, w)``."""
+        rows = features.movedim(1, -1).flatten(0, -2).float()
+        self._sum = self._sum.to(rows.device) + (rows.T @ rows).double()
+        self._count += len(rows)
+
+    def squared_length(self) -> torch.Tensor:
+        """Return the mean square of a channel."""
+        return self._sum.diagonal().mean() / self._count
+
+    def strongest(self, count: int) -> torch.Tensor:
+        """Return the ``count`` orthonormal directions in which the features are longest, ``(C, count)``."""
+        if not self._sum.isfinite().all():
+            msg = (
+                "A compact model cannot be fitted, since the distances of normal images are not finite: look for NaN "
+                "or infinite values among the weights and the images."
+            )
+            raise UserError(msg)
+        _, directions = torch.linalg.eigh(self._sum.cpu())
+        return directions[:, -count:]
