@@ -33,7 +33,7 @@ ROOMS = {
     # At the top; both name what they need as text and import it when it is asked for.
     "plugin": {"command_line"},
     "command_line": {"errors", "sentences"},
-    "cli": {"errors", "sentences"},
+    "cli": {"errors", "sentences", "plugin"},
     # The package itself gives SCDAE and SyntheticLOCO when they are asked for.
     "": {"plugin", "model", "data"},
 }

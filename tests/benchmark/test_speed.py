@@ -50,6 +50,10 @@ KEYS = [
     "openvino_fp32",
     "openvino_int8_to_fp32",
     "openvino_int8",
+    "torch_fp32_batch1_compact",
+    "torch_fp32_batch8_compact",
+    "openvino_fp32_compact",
+    "openvino_int8_compact",
     "train_peak_memory",
 ]
 

@@ -22,7 +22,7 @@ from anomalib_scdae.benchmark.measure.peak import measure_peaks
 from anomalib_scdae.benchmark.measure.timing import interleave, quartiles, ratio
 from anomalib_scdae.benchmark.process import call, in_one_sentence
 from anomalib_scdae.benchmark.speed.data import write_dataset, write_penalty_images
-from anomalib_scdae.benchmark.speed.inference import IMAGE_SIZE, OPENVINO, Predictions, time_predictions
+from anomalib_scdae.benchmark.speed.inference import COMPACT, IMAGE_SIZE, OPENVINO, Predictions, time_predictions
 from anomalib_scdae.benchmark.speed.targets import EXTENTS, TARGETS, Extent, print_table, verdict
 from anomalib_scdae.benchmark.speed.turns import MODELS, Sample, Task, TimedTraining, trainings
 from anomalib_scdae.errors import UserError
@@ -186,14 +186,15 @@ class Measurement:
             self.extent,
             log=self.output / "inference" / "inference.log",
         )
-        self.details["export_errors"] = found.failures
+        self.details["export_errors"], self.details["compaction"] = found.failures, found.compaction
         for key, seconds in found.seconds.items():
-            if key in OPENVINO:
-                ours, theirs = OPENVINO[key]
-                self._add(key, seconds, found.macs, f"openvino_{ours}" if ours == theirs else None)
-            else:
-                batch = int(key.removeprefix("torch_fp32_batch"))
-                self._add(key, seconds, {name: batch * macs for name, macs in found.macs.items()}, "torch_fp32")
+            plain = key.removesuffix("_compact")
+            ours, theirs = COMPACT if plain != key else MODELS[0], MODELS[1]
+            batch = int(plain.removeprefix("torch_fp32_batch")) if plain.startswith("torch") else 1
+            macs = dict(zip(MODELS, (batch * found.macs[ours], batch * found.macs[theirs]), strict=True))
+            formats = OPENVINO.get(plain, ("torch_fp32",))
+            peak = {f"openvino_{kind}" if plain in OPENVINO else kind for kind in formats}
+            self._add(key, seconds, macs, peak.pop() if len(peak) == 1 else None)
 
     def _tasks(self, event: Any, name: str, data: Path, precision: str, workers: int | None) -> list[Task]:
         common = (event, data, self.penalty_images, self.output / name, precision, self.device, workers)

@@ -26,6 +26,10 @@ TARGETS: dict[str, Target] = {
     "openvino_fp32": Target("OpenVINO FP32, batch 1", 1.1),
     "openvino_int8_to_fp32": Target("OpenVINO, SCDAE's INT8 / EfficientAd's FP32", 0.30),
     "openvino_int8": Target("OpenVINO INT8, batch 1", 1.1),
+    "torch_fp32_batch1_compact": Target("PyTorch FP32, batch 1, compact SCDAE", 0.9),
+    "torch_fp32_batch8_compact": Target("PyTorch FP32, batch 8, compact SCDAE", 0.9),
+    "openvino_fp32_compact": Target("OpenVINO FP32, batch 1, compact SCDAE", 0.9),
+    "openvino_int8_compact": Target("OpenVINO INT8, batch 1, compact SCDAE", 0.9),
     "train_peak_memory": Target("training, batch 1, peak memory", 1.3),
 }
 

@@ -3,6 +3,7 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from anomalib.data import AnomalibDataModule
@@ -38,13 +39,13 @@ def compact(*, ckpt_path: Path, data: AnomalibDataModule, output: Path | None = 
     if target.resolve() == ckpt_path.resolve():
         msg = f"--output is the checkpoint itself, {ckpt_path}: name another file."
         raise UserError(msg)
-    exact = SCDAE.load_from_checkpoint(ckpt_path, compact=False)
+    exact = SCDAE.load_from_checkpoint(ckpt_path)
     if exact.model.compaction is not None:
         msg = f"{ckpt_path} is of a compact model already: test, predict and export use it as it is."
         raise UserError(msg)
     model = SCDAE.load_from_checkpoint(ckpt_path, compact=True)
     with tempfile.TemporaryDirectory(prefix="anomalib-scdae-compact-") as folder:
-        engine = Engine(default_root_dir=folder, logger=False, barebones=False)
+        engine = Engine(default_root_dir=folder, logger=False)
         engine.validate(model, datamodule=data)
         with replacing(target) as temporary:
             engine.trainer.save_checkpoint(temporary, weights_only=True)
@@ -55,8 +56,8 @@ def compact(*, ckpt_path: Path, data: AnomalibDataModule, output: Path | None = 
 
 def _scores(engine: Engine, model: SCDAE, data: AnomalibDataModule) -> torch.Tensor:
     """Return the scores of the validation images, in which 0.5 is the threshold."""
-    batches = engine.predict(model, dataloaders=data.val_dataloader(), return_predictions=True)
-    return torch.cat([torch.as_tensor(batch.pred_score).flatten() for batch in batches or []])
+    batches: Any = engine.predict(model, dataloaders=data.val_dataloader(), return_predictions=True)
+    return torch.cat([batch.pred_score.flatten() for batch in batches])
 
 
 def _tell(model: SCDAE, before: torch.Tensor, after: torch.Tensor) -> None:

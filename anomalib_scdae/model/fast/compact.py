@@ -31,7 +31,8 @@ class CompactSCDAE(FoldedSCDAE):
                 for branch, factors, terms in zip(self.branches, compaction.factors, compaction.terms, strict=True)
             )
         else:
-            self.projection = nn.Conv2d(*compaction.branches.shape, kernel_size=1, bias=False).requires_grad_(False)
+            channels, directions = compaction.branches.shape
+            self.projection = nn.Conv2d(channels, directions, kernel_size=1, bias=False).requires_grad_(False)
             with torch.no_grad():
                 self.projection.weight.copy_(compaction.branches.T[..., None, None])
         self.to(memory_format=torch.channels_last)
@@ -59,6 +60,7 @@ class ProjectedBranch(nn.Module):
         super().__init__()
         self.trunk = branch.trunk
         last = branch.last
+        assert last.bias is not None  # noqa: S101 - for the type checker
         scaled = like(last, last.weight * factors[:, None, None, None], last.bias * factors + terms)
         self.last = projected(scaled, directions)
 
@@ -69,5 +71,6 @@ class ProjectedBranch(nn.Module):
 
 def projected(convolution: nn.Conv2d, directions: torch.Tensor) -> nn.Conv2d:
     """Return the convolution whose outputs are those of ``convolution`` along ``directions`` ``(C, R)``."""
+    assert convolution.bias is not None  # noqa: S101 - for the type checker
     weight = torch.tensordot(directions.T, convolution.weight, dims=1)
     return like(convolution, weight.contiguous(), directions.T @ convolution.bias)

@@ -7,9 +7,9 @@ Two findings make a compact model possible, and both are measured for each model
   97 % of its squared length; of ``Y_k - S''`` a twelfth do. What lies outside of them is nearly the same everywhere,
   and the quantiles that normalise the maps take it away. As the last convolutions are linear, directions go into
   their weights, and the others are never computed.
-- *Context modules that say the same of every image are constants.* SRM adds a term, CRM and SFM multiply by factors, one
-  for each channel and image. Where these do not depend on the image, not even if its quarters change places, they are
-  folded into the decoder's last convolution; where they do, they stay.
+- *Context modules that say the same of every image are constants.* SRM adds a term, CRM and SFM multiply by factors,
+  one for each channel and image. Where these do not depend on the image, not even if its quarters change places, they
+  are folded into the decoder's last convolution; where they do, they stay.
 """
 
 from collections.abc import Iterable

@@ -39,7 +39,9 @@ def _let_context_vary(model: SCDAEModel) -> None:
                 weight.mul_(2.5)
 
 
-def _distances_along(model: SCDAEModel, images: torch.Tensor, outputs: list[torch.Tensor] | None = None) -> torch.Tensor:
+def _distances_along(
+    model: SCDAEModel, images: torch.Tensor, outputs: list[torch.Tensor] | None = None
+) -> torch.Tensor:
     """Compute what a compact model should, from all channels of the features."""
     compaction = model.compaction
     student_local, student_global = model.student(images)
