@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from anomalib import LearningType
@@ -13,22 +13,22 @@ from anomalib.models.components import AnomalibModule
 from anomalib.post_processing import PostProcessor
 from anomalib.pre_processing import PreProcessor
 from anomalib.visualization import Visualizer
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Timer
+from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from lightning.pytorch.utilities.types import STEP_OUTPUT, OptimizerLRScheduler
+from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 from torchvision.transforms.v2 import Compose, Resize
 
 from anomalib_scdae.errors import check_choice, check_not_negative
 from anomalib_scdae.metrics import loco_evaluator
+from anomalib_scdae.model.checkpoints import SCDAECheckpoints
 from anomalib_scdae.model.deploy.export import FoldedExport
 from anomalib_scdae.model.deploy.post_processing import MonotonePostProcessor
 from anomalib_scdae.model.deploy.pre_processing import ExactPreProcessor, exact, transformed
 from anomalib_scdae.model.image_size import check_image_size, height_and_width
 from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.calibration import Calibration
-from anomalib_scdae.model.training.checkpoint_file import check_checkpoint_file, guard_checkpoints
+from anomalib_scdae.model.training.checkpoint_file import guard_checkpoints
 from anomalib_scdae.model.training.checks import check_trained, check_training
 from anomalib_scdae.model.training.data_set import check_before_training, set_up
 from anomalib_scdae.model.training.exact_resume import ExactResume
@@ -38,7 +38,7 @@ from anomalib_scdae.model.training.inputs import TrainingInputs
 from anomalib_scdae.model.training.optimizer_state import lay_out_like_parameters
 from anomalib_scdae.model.training.progress import ProgressSentences
 from anomalib_scdae.model.training.rescue import Rescue
-from anomalib_scdae.model.training.schedule import SCHEDULES, ScheduleName, share_done
+from anomalib_scdae.model.training.schedule import SCHEDULES, ScheduleName
 from anomalib_scdae.model.training.step_time import StepTimeNotice
 from anomalib_scdae.model.training.teacher_cache import TeacherCache
 from anomalib_scdae.model.training.teacher_statistics import fit_statistics, training_image_size
@@ -46,7 +46,7 @@ from anomalib_scdae.model.training.training_files import TrainingFiles
 from anomalib_scdae.model.training.training_set import images_of, training_dataset
 
 
-class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib's own export is to Lightning's
+class SCDAE(FoldedExport, SCDAECheckpoints, AnomalibModule):  # type: ignore[misc]  # as Anomalib's own export is
     """Spatial-channel dual autoencoders on EfficientAD (Liang & Chen, 2024).
 
     Finds logical anomalies (a missing screw) as well as structural ones (a scratch). Trains with any batch size and any
@@ -129,7 +129,6 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         self.finite_loss, self.training_files = FiniteLoss(), TrainingFiles()
         self._teacher_cache: TeacherCache | None = None
         self._trained_from: Path | None = None
-        self._has_own_length = False
 
     # -- what Anomalib asks of a model ------------------------------------------------------------------------------
 
@@ -164,48 +163,7 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
         ours = [self.image_cache, self.training_files, self.finite_loss, self.calibration, self.resume]
         return [*ours, StepTimeNotice(), ProgressSentences(), Rescue(), *components]
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam, with the learning rate of the schedule."""
-        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        # One pass over the memory instead of a dozen. Lightning cannot clip the gradients of a fused optimizer in fp16.
-        fused = self.device.type in ("cpu", "cuda") and not self.trainer.gradient_clip_val
-        optimizer = torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay, fused=fused)
-
-        start = self.lr
-
-        def factor(step: int) -> float:
-            # A learning rate that a callback has found meanwhile, as LearningRateFinder does, takes the place of ours.
-            return self.schedule.factor(step, self.share_done(step)) * (self.lr / start if start else 1.0)
-
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def share_done(self, step: int) -> float:
-        """Return which share of the training is done with a step, see :func:`~.training.schedule.share_done`."""
-        return share_done(self.trainer, step, self.schedule.steps)
-
     # -- training ---------------------------------------------------------------------------------------------------
-
-    @LightningModule.trainer.setter  # type: ignore[attr-defined]
-    def trainer(self, trainer: Trainer | None) -> None:
-        """Attach the trainer, and give it the schedule's number of steps if the user gave no limit at all.
-
-        A hook would come too late: Lightning replaces a missing limit by 1000 epochs before it calls the first one.
-        """
-        LightningModule.trainer.fset(self, trainer)  # type: ignore[attr-defined]
-        if (
-            trainer is not None
-            and trainer.state.fn == TrainerFn.FITTING
-            and trainer.max_epochs is None
-            and trainer.max_steps == -1
-            and not any(isinstance(callback, Timer) for callback in trainer.callbacks)  # type: ignore[attr-defined]
-        ):
-            trainer.fit_loop.epoch_loop.max_steps = self.schedule.steps
-            self._has_own_length = True
-            rank_zero_info(
-                f"Neither max_steps nor max_epochs is given: training for the {self.hparams['schedule']} schedule's "
-                f"{self.schedule.steps:,} steps (--trainer.max_steps changes that)."
-            )
 
     def prepare_data(self) -> None:
         """Tell what is wrong with the folders of a data set, now that it is downloaded."""
@@ -281,94 +239,12 @@ class SCDAE(FoldedExport, AnomalibModule):  # type: ignore[misc]  # as Anomalib'
 
     def on_predict_start(self) -> None:
         """Refuse scores that would mean nothing."""
-        check_trained(self.model)
-        self.calibration.ensure_compact(self.trainer, self)
+        self.on_test_start()
 
     def transformed(self, images: torch.Tensor) -> torch.Tensor:
         """Apply the pre-processor's transform, if there is one, as Anomalib does before each step."""
         return transformed(self.pre_processor, images)
 
-    # -- checkpoints ------------------------------------------------------------------------------------------------
-
-    @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **kwargs: Any) -> "SCDAE":
-        """Load a model from a checkpoint as Anomalib does.
-
-        Raises:
-            UserError: If the file is missing, damaged or not one of SCDAE's.
-        """
-        check_checkpoint_file(checkpoint_path)
-        with torch.inference_mode(mode=False):
-            return cast("SCDAE", super().load_from_checkpoint(checkpoint_path, *args, **kwargs))
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Make sure that the statistics belong to the weights, and note what the inputs turned out to be."""
-        super().on_save_checkpoint(checkpoint)
-        if self._trainer is not None and self.trainer.state.fn == TrainerFn.FITTING:
-            self.finite_loss.check(self.trainer, self)
-            self.calibration.complete(self.trainer, self, checkpoint["state_dict"])
-        checkpoint["scdae_inputs"] = dict(self.inputs.resolved)
-        checkpoint["scdae_training_files"] = self.training_files.hashes
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the architecture from the checkpoint, so that test, predict and export need no option repeated."""
-        super().on_load_checkpoint(checkpoint)
-        self.inputs.resolved = dict(checkpoint.get("scdae_inputs", {}))
-        trained_with, self.training_files.hashes = (
-            self.training_files.hashes,
-            checkpoint.get("scdae_training_files", []),
-        )
-        self._adopt_architecture(checkpoint.get("hyper_parameters", {}))
-        if self._trainer is None:
-            return
-        trainer = self.trainer
-        if trainer.state.fn == TrainerFn.FITTING:
-            self._trained_from = _resolved(trainer.ckpt_path)
-            self._adopt_schedule(checkpoint.get("hyper_parameters", {}))
-        elif trainer.state.fn == TrainerFn.TESTING and self._trained_from == _resolved(trainer.ckpt_path) is not None:
-            self._keep_trained_weights(checkpoint)
-            self.training_files.hashes = trained_with
-        if trainer.datamodule is not None and trainer.state.fn is not None:
-            # The checkpoint's pre-processor may resize to another size than the one the datasets were set up with.
-            trainer.datamodule.setup(trainer.state.fn)
-
-    def _adopt_architecture(self, saved: dict[str, Any]) -> None:
-        """Rebuild the networks if the checkpoint's options differ from this instance's."""
-        options = SCDAEModel.options_of_checkpoint(saved)
-        if self.hparams["compact"]:  # asked for here, of weights of any kind
-            options.pop("compact", None)
-        different = [name for name, value in options.items() if value != self.hparams[name]]
-        if not different:
-            return
-        rank_zero_info("From the checkpoint: " + ", ".join(f"{name}={options[name]!r}" for name in different) + ".")
-        rebuilt = SCDAEModel(**{**self.model.options, **options})
-        self.model = rebuilt.to(memory_format=torch.channels_last).to(self.device)
-        self.hparams.update(self.model.options)
-
-    def _adopt_schedule(self, saved: dict[str, Any]) -> None:
-        """Go on training by the checkpoint's schedule, to which its optimizer's state belongs."""
-        name = saved.get("schedule", "paper")
-        if SCHEDULES[name] is self.schedule:
-            return
-        rank_zero_info(f"From the checkpoint: schedule={name!r}.")
-        self.schedule = SCHEDULES[name]
-        self.hparams["schedule"] = name
-        if self._has_own_length:
-            self.trainer.fit_loop.epoch_loop.max_steps = self.schedule.steps
-
-    def _keep_trained_weights(self, checkpoint: dict[str, Any]) -> None:
-        """Test what training has just made: `anomalib train --ckpt_path` would load the old checkpoint once more."""
-        checkpoint["state_dict"] = self.state_dict()
-        checkpoint["callbacks"] = {}  # the post-processor is a callback too, and would get its old thresholds back
-        rank_zero_warn(
-            "Testing the weights that training has just made, not the checkpoint it started from "
-            f"({self._trained_from}); for the figures of the latter, run `anomalib test` with it."
-        )
-
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what belongs to a training run when the module is exported whole."""
         return {**self.__dict__, "_teacher_cache": None}
-
-
-def _resolved(path: str | Path | None) -> Path | None:
-    return Path(path).resolve() if path else None

@@ -10,7 +10,6 @@ import torch
 from anomalib.data import AnomalibDataModule, MVTecLOCO
 from anomalib.models import AnomalibModule
 
-from anomalib_scdae.model.lightning_model import SCDAE
 from anomalib_scdae.benchmark.cell.build import load_weights
 from anomalib_scdae.benchmark.measure.arithmetic import inference_macs
 from anomalib_scdae.benchmark.measure.deployment import deploy, example_images, time_deployments, torch_prediction
@@ -19,6 +18,7 @@ from anomalib_scdae.benchmark.process import Failure
 from anomalib_scdae.benchmark.speed.data import CATEGORY
 from anomalib_scdae.benchmark.speed.targets import Extent
 from anomalib_scdae.benchmark.speed.turns import MODELS, default_model, weights_of
+from anomalib_scdae.model.lightning_model import SCDAE
 from anomalib_scdae.model.training.calibration import COMPACTION_IMAGES
 from anomalib_scdae.model.training.training_set import images_of
 
