@@ -58,6 +58,16 @@ class Cell:
         return steps if steps > 0 else None
 
 
+def cell_folder(benchmark: Path, name: str) -> Path:
+    """Return the folder of the cell with the id ``name``."""
+    return benchmark / "cells" / name
+
+
+def scores_file(benchmark: Path, name: str) -> Path:
+    """Return the file with the scores of every test image of the cell with the id ``name``."""
+    return cell_folder(benchmark, name) / "scores.csv"
+
+
 class CellFolder:
     """The files of one cell, under names that nobody else need know.
 
@@ -79,9 +89,9 @@ class CellFolder:
 
     def __init__(self, benchmark: Path, cell: Cell) -> None:
         self.benchmark, self.cell = benchmark, cell
-        self.path = benchmark / "cells" / cell.id
+        self.path = cell_folder(benchmark, cell.id)
         self.log = self.path / "log.txt"
-        self.scores = self.path / "scores.csv"
+        self.scores = scores_file(benchmark, cell.id)
         self.weights = self.path / "weights.safetensors"
         self.gallery = self.path / "gallery"
         self.exports = self.path / "deployment"
