@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The grid: rows (models) x datasets x categories x seeds, read from YAML and checked before any work."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -89,12 +90,19 @@ class Dataset:
         class_path: Class of the datamodule.
         init_args: Its arguments, without the category.
         categories: Categories, in the order in which they run; the dataset's own name where it has none.
+        train_images: How many of the training images are used, drawn by the seed; ``None``: all.
+        mislabelled: Share of the training images that are anomalous ones out of the test, labelled as normal.
+        held_out: How many anomalous images the test does without, so that it is the same whether some of them are
+            mislabelled or not; ``None``: those that are.
     """
 
     name: str
     class_path: str
     categories: list[str]
     init_args: dict[str, Any] = field(default_factory=dict)
+    train_images: int | None = None
+    mislabelled: float | None = None
+    held_out: int | None = None
 
     @cached_property
     def data_class(self) -> type[AnomalibDataModule]:
@@ -105,6 +113,12 @@ class Dataset:
         """Return the datamodule's arguments for a category and a row."""
         named = {"category": category} if accepts(self.data_class, "category") else {}
         return {**self.init_args, **row.data, **named}
+
+    def description(self, category: str, row: Row) -> dict[str, Any]:
+        """Return all that a cell must know to build the datamodule."""
+        changes = {name: getattr(self, name) for name in ("train_images", "mislabelled", "held_out")}
+        given = {name: value for name, value in changes.items() if value is not None}
+        return {"class_path": self.class_path, "init_args": self.arguments(category, row), **given}
 
     def version_of(self, category: str) -> int | None:
         """Return the version of a category that is rendered, not read; a cell on an older one is run again."""
@@ -190,7 +204,7 @@ class Grid:
             category=category,
             seed=seed,
             model=self.model(row),
-            data={"class_path": dataset.class_path, "init_args": dataset.arguments(category, row)},
+            data=dataset.description(category, row),
             trainer={**self.trainer, **row.trainer},
             image_size=self.image_size,
             data_version=dataset.version_of(category),
@@ -283,7 +297,8 @@ def _dataset(entry: Mapping[str, Any], number: int) -> Dataset:
     init_args = dict(given.get("init_args") or {})
     named = given.get("categories") or init_args.pop("category", None) or []
     categories = [named] if isinstance(named, str) else [str(category) for category in named]
-    dataset = Dataset(given["name"], given["class_path"], categories or [given["name"]], init_args)
+    changes = _training_images(given, where)
+    dataset = Dataset(given["name"], given["class_path"], categories or [given["name"]], init_args, **changes)
     has_categories = accepts(dataset.data_class, "category")
     if has_categories and not categories:
         msg = f"{where} has no categories: name at least one of {dataset.name}, e.g. categories: [pushpins]."
@@ -292,6 +307,22 @@ def _dataset(entry: Mapping[str, Any], number: int) -> Dataset:
         msg = f"{where} has categories, but {dataset.data_class.__name__} takes none: give each folder its own entry."
         raise UserError(msg)
     return dataset
+
+
+def _training_images(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return what an entry says of its training images, once it is known to make sense."""
+    limits = {
+        "train_images": (1, math.inf, "a number of images, at least 1"),
+        "mislabelled": (0, 0.5, "a share of the training images, from 0 to 0.5"),
+        "held_out": (0, math.inf, "a number of images"),
+    }
+    for name, (low, high, meaning) in limits.items():
+        value = given.get(name, low)
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        if not (is_whole or (name == "mislabelled" and isinstance(value, float))) or not low <= value <= high:
+            msg = f"{where} has {name} {value!r}: it is {meaning}."
+            raise UserError(msg)
+    return {name: given[name] for name in limits if name in given}
 
 
 def _checked(entry: Mapping[str, Any], kind: type[Row | Dataset], where: str, example: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from anomalib_scdae.benchmark.baselines.backbones import (
     check_hub_backbone,
     packaged_backbone,
 )
+from anomalib_scdae.benchmark.cell.training_images import change_training_images
 from anomalib_scdae.benchmark.classes import (
     DATA_MODULES,
     MODEL_MODULES,
@@ -45,7 +46,8 @@ def build_datamodule(data: Mapping[str, Any], seed: int) -> AnomalibDataModule:
     the model was built, which may have drawn any number of random numbers.
 
     Args:
-        data: Its ``class_path`` and ``init_args``.
+        data: Its ``class_path`` and ``init_args``, and what is to be changed about its training images, see
+            :func:`~.training_images.change_training_images`.
         seed: The cell's seed; the global random state is left as it says.
     """
     cls = find_class(data["class_path"], DATA_MODULES, AnomalibDataModule, "data")
@@ -53,6 +55,8 @@ def build_datamodule(data: Mapping[str, Any], seed: int) -> AnomalibDataModule:
     datamodule.prepare_data()
     seed_everything(seed, workers=True)
     datamodule.setup(TrainerFn.FITTING)
+    if changes := {name: data[name] for name in data if name not in ("class_path", "init_args")}:
+        change_training_images(datamodule, seed, **changes)
     seed_everything(seed, workers=True)
     return datamodule
 
