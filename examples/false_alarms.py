@@ -2,9 +2,12 @@
 """How often good images are refused once light, camera position or compression have changed a little.
 
     python examples/false_alarms.py model.ckpt VALIDATION_IMAGES GOOD_TEST_IMAGES
+    python examples/false_alarms.py results/study/cells/NAME VALIDATION_IMAGES GOOD_TEST_IMAGES --anomalous FOLDER
 
 For the paper's score (the maximum of the anomaly map), for the context score alone and for both together: the share of
-good test images above the highest score of the validation images, as they are and after each change.
+good test images above the highest score of the validation images, as they are and after each change; and the image
+AUROC of anomalous ones against them, both changed alike. The model is a checkpoint of SCDAE, or a cell of a benchmark,
+which may also be EfficientAD: its score is the first.
 """
 
 import io
@@ -12,13 +15,18 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from anomalib.data.utils import get_image_filenames, read_image
+from anomalib.models import AnomalibModule
 from PIL import Image
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from anomalib_scdae import SCDAE
+from anomalib_scdae.benchmark.cell.build import load_trained
+from anomalib_scdae.metrics.anomaly_types import GOOD, auroc_per_type
+from anomalib_scdae.model.deploy.pre_processing import transformed
 
 Change = Callable[[torch.Tensor], torch.Tensor]
 
@@ -58,47 +66,57 @@ CHANGES: dict[str, Change] = {
 
 
 @torch.inference_mode()
-def scores(model: SCDAE, files: list[Path], change: Change) -> dict[str, torch.Tensor]:
+def scores(model: AnomalibModule, files: list[Path], change: Change) -> dict[str, torch.Tensor]:
     """Return every image's scores, by name."""
     found: dict[str, list[torch.Tensor]] = {"map": [], "context": [], "both": []}
     for file in files:
-        image = model.transformed(change(read_image(file, as_tensor=True))[None])
+        image = transformed(model.pre_processor, change(read_image(file, as_tensor=True))[None])
+        if not isinstance(model, SCDAE):
+            found["map"].append(model.model(image).pred_score.squeeze())
+            continue
         distances = model.model.distances(image)
-        maximum = model.model.anomaly_map(distances.maps, image.shape[-2:]).amax()
-        found["map"].append(maximum)
-        found["both"].append(model.model.prediction(distances, image.shape[-2:]).pred_score.squeeze())
+        found["map"].append(model.model.anomaly_map(distances.maps, image.shape[-2:]).amax())
         if distances.context is not None:
             found["context"].append(distances.context.squeeze())
+            found["both"].append(model.model.prediction(distances, image.shape[-2:]).pred_score.squeeze())
     return {name: torch.stack(values) for name, values in found.items() if values}
 
 
-def load(file: Path) -> SCDAE:
-    """Load a checkpoint, or the weights of a benchmark's cell."""
-    if file.suffix != ".safetensors":
-        return SCDAE.load_from_checkpoint(file).eval()
-    from safetensors.torch import load_file
+def load(path: Path) -> AnomalibModule:
+    """Load a checkpoint of SCDAE, or what a cell of a benchmark has trained."""
+    if path.suffix == ".ckpt":
+        return SCDAE.load_from_checkpoint(path).eval()
+    return load_trained(path if path.is_dir() else path.parent)
 
-    model = SCDAE()
-    model.load_state_dict(load_file(file))
-    return model.eval()
+
+def auroc(good: torch.Tensor, anomalous: torch.Tensor) -> float:
+    """Return the share of pairs in which the anomalous image scores higher, in %; equal scores count half."""
+    types = np.repeat([GOOD, "anomalous"], [len(good), len(anomalous)])
+    return 100 * auroc_per_type(torch.cat([good, anomalous]).numpy(), types)["anomalous"]
 
 
 def main() -> None:
     """Print a row for each change."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("model", type=Path, help="a checkpoint of SCDAE, or the folder of a benchmark's cell")
     parser.add_argument("validation", type=Path, help="folder of good images that set the threshold")
     parser.add_argument("good", type=Path, help="folder of other good images")
+    parser.add_argument("--anomalous", type=Path, help="folder of anomalous images, for image AUROC")
     parser.add_argument("--limit", type=int, default=60, help="how many of each folder are read")
     options = parser.parse_args()
-    model = load(options.checkpoint)
-    validation, good = (sorted(get_image_filenames(f))[: options.limit] for f in (options.validation, options.good))
+    model = load(options.model)
+    folders = (options.validation, options.good, options.anomalous)
+    validation, good, anomalous = (sorted(get_image_filenames(f))[: options.limit] if f else [] for f in folders)
     thresholds = {name: values.max() for name, values in scores(model, validation, CHANGES["as they are"]).items()}
-    print(f"{'':24}" + "".join(f"{name:>10}" for name in thresholds))
+    headings = [*thresholds, *(f"AUROC {name}" for name in thresholds if anomalous)]
+    print(f"{'false alarms':24}" + "".join(f"{name:>15}" for name in headings))
     for name, change in CHANGES.items():
         found = scores(model, good, change)
-        shares = [100 * (found[part] > threshold).float().mean().item() for part, threshold in thresholds.items()]
-        print(f"{name:24}" + "".join(f"{share:9.1f}%" for share in shares), flush=True)
+        figures = [100 * (found[part] > threshold).float().mean().item() for part, threshold in thresholds.items()]
+        if anomalous:
+            wrong = scores(model, anomalous, change)
+            figures += [auroc(found[part], wrong[part]) for part in thresholds]
+        print(f"{name:24}" + "".join(f"{figure:14.1f}%" for figure in figures), flush=True)
 
 
 if __name__ == "__main__":

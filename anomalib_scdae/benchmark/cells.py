@@ -23,12 +23,17 @@ FINISHED, FAILED, PENDING = "finished", "failed", "pending"
 #: Key of what is known of the end of a training, beside that of minutes on its way.
 END = "end"
 #: What decides a cell's outcome; a finished cell is used again as long as these stay as they were.
-DECISIVE = ("model", "data", "data_version", "category", "seed", "trainer", "image_size", "backbone_weights")
+DECISIVE = (
+    "model", "data", "data_version", "category", "seed", "trainer", "image_size", "backbone_weights", "weights_of",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: a row on one category with one seed, and all that is needed to repeat it."""
+    """One run: a row on one category with one seed, and all that is needed to repeat it.
+
+    ``weights_of`` has ``id``, ``model`` and ``trainer`` of another cell, whose weights are tested in place of own ones.
+    """
 
     id: str
     row: str
@@ -44,6 +49,7 @@ class Cell:
     backbone_weights: str | None = None
     latency: dict[str, Any] | None = None
     over_time: bool | None = None
+    weights_of: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -56,6 +62,16 @@ class Cell:
         """Training steps, where they are bounded."""
         steps = self.trainer.get("max_steps", -1)
         return steps if steps > 0 else None
+
+
+def cell_folder(benchmark: Path, name: str) -> Path:
+    """Return the folder of the cell with the id ``name``."""
+    return benchmark / "cells" / name
+
+
+def scores_file(benchmark: Path, name: str) -> Path:
+    """Return the file with the scores of every test image of the cell with the id ``name``."""
+    return cell_folder(benchmark, name) / "scores.csv"
 
 
 class CellFolder:
@@ -79,9 +95,9 @@ class CellFolder:
 
     def __init__(self, benchmark: Path, cell: Cell) -> None:
         self.benchmark, self.cell = benchmark, cell
-        self.path = benchmark / "cells" / cell.id
+        self.path = cell_folder(benchmark, cell.id)
         self.log = self.path / "log.txt"
-        self.scores = self.path / "scores.csv"
+        self.scores = scores_file(benchmark, cell.id)
         self.weights = self.path / "weights.safetensors"
         self.gallery = self.path / "gallery"
         self.exports = self.path / "deployment"

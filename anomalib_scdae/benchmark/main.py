@@ -60,8 +60,8 @@ def benchmark(
         name: Title of the report.
         layout: Print the paper's Table 1 (methods) or Tables 2 and 3 (ablation) beside the results.
         models: Rows: class_path, init_args, and optionally name, experiment, trainer, data, latency, backbone_weights,
-            note.
-        datasets: Datasets: class_path, init_args, categories, and optionally name.
+            weights_of, note.
+        datasets: Datasets: class_path, init_args, categories, and optionally name, train_images, mislabelled, held_out.
         seeds: Seeds of training.
         trainer: Arguments of Lightning's trainer for all rows, e.g. max_steps and precision.
         image_size: Height and width of the networks' input; one number for a square.

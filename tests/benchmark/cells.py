@@ -5,12 +5,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from anomalib_scdae.benchmark.cells import Cell
 from anomalib_scdae.benchmark.comparison import Comparison
 from anomalib_scdae.benchmark.pools import LocalPool, Pool
+from tests.conftest import ROOT
 
 #: Grids in ``configs/``.
-CONFIGS = ("benchmark", "benchmark_short", "benchmark_smoke", "ablation", "accuracy_over_time")
+CONFIGS = sorted(
+    file.stem for file in (ROOT / "configs").glob("*.yaml") if "models" in yaml.safe_load(file.read_text("utf-8"))
+)
 LATENCY = {"baseline": {"class_path": "SCDAE", "init_args": {}}}
 
 

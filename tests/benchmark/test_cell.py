@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from anomalib.data import Folder
 from lightning.pytorch.trainer.states import TrainerFn
 
 from anomalib_scdae.benchmark.cell import run
-from anomalib_scdae.benchmark.cell.build import build_datamodule, hashes_of_files
+from anomalib_scdae.benchmark.cell.build import build_datamodule, build_model, hashes_of_files, save_weights
 from anomalib_scdae.benchmark.cells import CellFolder
 from anomalib_scdae.benchmark.store import check_same_files, write_results
 from anomalib_scdae.errors import UserError
@@ -141,3 +142,51 @@ def test_weights_without_a_record_of_their_training_are_not_trusted(tmp_path: Pa
     folder.write_training({"training": {}})
     folder.begin()
     assert folder.training() == {"training": {}}
+
+
+def scdae_cell(root: Path, arguments: dict[str, Any], name: str = "first", **changes: Any) -> Any:
+    data = {"class_path": "MVTecLOCO", "init_args": {"root": str(root), "category": "part", "num_workers": 0}}
+    data["init_args"]["train_batch_size"] = 1
+    model = {"class_path": "SCDAE", "init_args": arguments}
+    return make_cell(id=name, model=model, data=data, trainer={"max_steps": 2, "accelerator": "cpu"}, **changes)
+
+
+@pytest.mark.slow
+def test_weights_of_another_cell_are_tested_and_not_trained(
+    tmp_path: Path, loco_root: Path, model_arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = CellFolder(tmp_path, scdae_cell(loco_root, model_arguments))
+    source = {"id": "first", "model": first.cell.model, "trainer": first.cell.trainer}
+    other = {**model_arguments, "context_weight": 0, "local_weight": 1}
+    second = CellFolder(tmp_path, scdae_cell(loco_root, other, "second", weights_of=source))
+    first.begin()
+    run.train_and_test(first)
+    second.begin()
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_train", lambda *_: pytest.fail("trained again"))
+        run.train_and_test(second)
+    scores, again = (pd.read_csv(folder.scores) for folder in (first, second))
+    assert scores["score_local"].to_numpy() == pytest.approx(again["score_local"].to_numpy())
+    assert again["score"].to_numpy() == pytest.approx(again["score_local"].to_numpy())  # the local map alone
+    assert any("those of first" in note for note in second.result()["notes"])
+    assert second.result()["training"] == first.result()["training"]
+
+
+def test_weights_of_a_cell_that_is_not_finished_or_other_networks_are_refused(
+    tmp_path: Path, loco_root: Path, model_arguments: dict[str, Any]
+) -> None:
+    first = CellFolder(tmp_path, scdae_cell(loco_root, model_arguments))
+    second = CellFolder(tmp_path, scdae_cell(loco_root, model_arguments, "second", weights_of={"id": "first"}))
+    plain, whole = (
+        build_model({"class_path": "SCDAE", "init_args": {**model_arguments, **more}}, 256)
+        for more in ({"branches": [[]]}, {})
+    )
+    with pytest.raises(UserError, match="weights of the cell first, which is not finished"):
+        run.take_over(second, whole)
+    first.begin()
+    save_weights(plain, first.weights)
+    first.write_training({"training": {}})
+    first.write_result({"status": "finished"})
+    with pytest.raises(UserError, match="must name a row with the same networks"):
+        run.take_over(second, whole)
+    assert second.training() is None

@@ -124,6 +124,7 @@ def test_auto_is_resolved_for_all_cells_at_once(monkeypatch: pytest.MonkeyPatch)
         ({"trainer": {"max_step": 1}}, "did you mean 'max_steps'"),
         ({"trainer": {"logger": True}}, "unknown key 'logger'"),
         ({"baseline": "Nobody"}, "which is not among models"),
+        ({"models": [{"class_path": "SCDAE", "weights_of": "SCDAE"}]}, "no row above it that is trained"),
         ({"trainer": {"precision": "bf17"}}, "does not take these init_args"),
         ({"trainer": {"max_steps": "many"}}, "does not take these init_args"),
         ({"image_size": 255}, "Row 'SCDAE' cannot be built: An image size of 255 x 255 is too small"),
@@ -192,6 +193,30 @@ def test_ablation_grid_agrees_with_the_files_of_the_single_experiments() -> None
     complete = SCDAE(**load("ablation").cells()[0].model["init_args"]).hparams
     shared = {key: value for key, value in single["model"]["init_args"].items() if key not in rows["11"]}
     assert shared.items() <= complete.items()
+
+
+def test_study_ablates_what_the_ablation_ablates_with_the_fast_schedule() -> None:
+    fast = {row.name: row.init_args for row in load("study_ablation").rows}
+    assert fast == {row.name: {**row.init_args, "schedule": "fast"} for row in load("ablation").rows}
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name.startswith("study") and name != "study_gpu"])
+def test_study_has_three_seeds_and_says_its_command(name: str) -> None:
+    assert load(name).seeds == [0, 1, 2]
+    text = (ROOT / "configs" / f"{name}.yaml").read_text()
+    assert f"anomalib-scdae benchmark --config configs/{name}.yaml " in text
+    assert "--only" in text
+
+
+def test_few_and_mislabelled_training_images_have_the_same_test() -> None:
+    assert {dataset.held_out for dataset in load("study_factory").datasets} == {round(0.05 * 350)}
+
+
+def test_a_row_may_test_the_weights_of_another_and_is_made_anew_with_it() -> None:
+    rows = [{"class_path": "SCDAE"}, {"name": "Again", "class_path": "SCDAE", "weights_of": "SCDAE"}]
+    first, again, *_ = parse_grid(**settings(models=rows, baseline=None)).cells()
+    assert first.weights_of is None
+    assert again.weights_of == {"id": first.id, "model": first.model, "trainer": {"max_steps": 3}}
 
 
 def medium_teacher(folder: Path) -> Path:

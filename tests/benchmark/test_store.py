@@ -167,3 +167,4 @@ def test_estimates_come_from_finished_cells(tmp_path: Path) -> None:
     known = Estimator(folders)
     assert known.seconds(folders[1].cell) == 50.0
     assert known.seconds(make_cell("other", row="another", trainer={"max_steps": 100})) == pytest.approx(100 * 2 + 30)
+    assert known.seconds(make_cell("later", weights_of={"id": folders[0].cell.id})) == 30.0  # a test alone

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from anomalib.data import AnomalibDataModule
 from anomalib.data.utils.synthetic import SyntheticAnomalyDataset
 from anomalib.models import AnomalibModule
@@ -23,6 +24,7 @@ from anomalib_scdae.benchmark.baselines.backbones import (
     check_hub_backbone,
     packaged_backbone,
 )
+from anomalib_scdae.benchmark.cell.training_images import change_training_images
 from anomalib_scdae.benchmark.classes import (
     DATA_MODULES,
     MODEL_MODULES,
@@ -31,9 +33,11 @@ from anomalib_scdae.benchmark.classes import (
     find_class,
     instantiate,
 )
+from anomalib_scdae.errors import UserError
 from anomalib_scdae.files import replacing
 from anomalib_scdae.metrics import loco_evaluator
 from anomalib_scdae.model.image_size import height_and_width
+from anomalib_scdae.sentences import in_one_line
 
 SPLITS = ("train", "val", "test")
 
@@ -45,7 +49,8 @@ def build_datamodule(data: Mapping[str, Any], seed: int) -> AnomalibDataModule:
     the model was built, which may have drawn any number of random numbers.
 
     Args:
-        data: Its ``class_path`` and ``init_args``.
+        data: Its ``class_path`` and ``init_args``, and what is to be changed about its training images, see
+            :func:`~.training_images.change_training_images`.
         seed: The cell's seed; the global random state is left as it says.
     """
     cls = find_class(data["class_path"], DATA_MODULES, AnomalibDataModule, "data")
@@ -53,6 +58,8 @@ def build_datamodule(data: Mapping[str, Any], seed: int) -> AnomalibDataModule:
     datamodule.prepare_data()
     seed_everything(seed, workers=True)
     datamodule.setup(TrainerFn.FITTING)
+    if changes := {name: data[name] for name in data if name not in ("class_path", "init_args")}:
+        change_training_images(datamodule, seed, **changes)
     seed_everything(seed, workers=True)
     return datamodule
 
@@ -121,6 +128,25 @@ def load_weights(model: AnomalibModule, file: Path) -> None:
     """Give a model that was built with the same arguments the weights of ``file``."""
     with torch.no_grad():
         model.load_state_dict(load_file(file))
+
+
+def load_trained(cell: Path) -> AnomalibModule:
+    """Return the model of a finished cell, ready to predict, from what its folder holds.
+
+    Args:
+        cell: The folder, ``cells/NAME`` of a benchmark.
+
+    Raises:
+        UserError: If it holds no model.
+    """
+    try:
+        config = yaml.safe_load((cell / "config.yaml").read_text("utf-8"))
+        model = build_model(config["model"], config["image_size"], config.get("backbone_weights"))
+        load_weights(model, cell / "weights.safetensors")
+    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
+        msg = f"{cell} holds no trained model of a benchmark ({in_one_line(str(error))}): name a folder of its cells."
+        raise UserError(msg) from error
+    return model.eval()
 
 
 def _packaged_normalisation(size: tuple[int, int]) -> PreProcessor:

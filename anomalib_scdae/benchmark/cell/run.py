@@ -15,6 +15,7 @@ from anomalib.models import AnomalibModule
 from anomalib.models.components import MemoryBankMixin
 from lightning.pytorch import Callback
 from lightning.pytorch.utilities import rank_zero_warn
+from safetensors.torch import load_file
 
 from anomalib_scdae.benchmark.baselines.backbones import PACKAGE
 from anomalib_scdae.benchmark.baselines.measurable import make_measurable
@@ -23,6 +24,7 @@ from anomalib_scdae.benchmark.cell.build import (
     build_model,
     hashes_of_files,
     load_weights,
+    save_state,
     save_weights,
 )
 from anomalib_scdae.benchmark.cell.maps import parts_of
@@ -30,11 +32,12 @@ from anomalib_scdae.benchmark.cell.outputs import OutputCollector
 from anomalib_scdae.benchmark.cell.recorder import OneSeed, TrainingRecorder
 from anomalib_scdae.benchmark.cell.snapshots import Snapshots, few_test_images
 from anomalib_scdae.benchmark.cell.write_gallery import write_gallery
-from anomalib_scdae.benchmark.cells import FINISHED, Cell, CellFolder
+from anomalib_scdae.benchmark.cells import FINISHED, Cell, CellFolder, cell_folder, read_json
 from anomalib_scdae.benchmark.measure.arithmetic import count_parameters
 from anomalib_scdae.benchmark.measure.deployment import measure_deployment
 from anomalib_scdae.benchmark.measure.environment import environment
 from anomalib_scdae.benchmark.measure.memory import peak_memory_mib
+from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.image_size import height_and_width
 from anomalib_scdae.model.training.exact_resume import ExactResume
 
@@ -55,6 +58,9 @@ def train_and_test(folder: CellFolder) -> None:
     files = hashes_of_files(datamodule)
     model = build_model(cell.model, cell.image_size, cell.backbone_weights)
     training = folder.training()
+    if training is None and cell.weights_of is not None:
+        take_over(folder, model)
+        training = folder.training()
     if training is None:
         training = {"files": files, **_train(folder, model, datamodule)}
         training["duration_seconds"] = time.perf_counter() - started
@@ -70,7 +76,7 @@ def train_and_test(folder: CellFolder) -> None:
     result = {
         "status": FINISHED,
         "error": None,
-        "notes": _backbone_note(cell),
+        "notes": [*_backbone_note(cell), *_weights_note(cell)],
         **training,
         "files": {**files, "train": training["files"]["train"]},
         "accuracy": outputs.accuracy(figures),
@@ -85,6 +91,28 @@ def train_and_test(folder: CellFolder) -> None:
     folder.write_result(result)
     folder.drop_checkpoints()
     folder.clear_progress()
+
+
+def take_over(folder: CellFolder, model: AnomalibModule) -> None:
+    """Give a cell what the training of another one has left, as far as its model has a place for it.
+
+    Raises:
+        UserError: If that cell is not finished, has not kept its weights, or lacks some that the model needs.
+    """
+    assert folder.cell.weights_of is not None  # noqa: S101 - for the type checker
+    name = folder.cell.weights_of["id"]
+    source = cell_folder(folder.benchmark, name)
+    weights, training = source / folder.weights.name, read_json(source / "training.json")
+    if (read_json(source / "result.json") or {}).get("status") != FINISHED or not training or not weights.exists():
+        msg = f"It takes the weights of the cell {name}, which is not finished or has not kept them: run it first."
+        raise UserError(msg)
+    state, needed = load_file(weights), model.state_dict()
+    if lacking := [key for key in needed if key not in state]:
+        msg = f"The weights of the cell {name} lack {lacking[0]}: weights_of must name a row with the same networks."
+        raise UserError(msg)
+    save_state({key: state[key] for key in needed}, folder.weights)
+    training.pop("snapshots", None)
+    folder.write_training({**training, "size": count_parameters(model.model)})
 
 
 def measure_deployed(folder: CellFolder) -> None:
@@ -219,6 +247,11 @@ def _last_checkpoint(folder: Path) -> Path | None:
 def _environment() -> dict[str, Any]:
     found = environment()
     return {"environment": found, "git_commit": found["git_commit"], "git_dirty": found["git_dirty"]}
+
+
+def _weights_note(cell: Cell) -> list[str]:
+    """Say in the row that it was not trained itself."""
+    return [f"Not trained by itself: weights and time are those of {cell.weights_of['id']}."] if cell.weights_of else []
 
 
 def _backbone_note(cell: Cell) -> list[str]:

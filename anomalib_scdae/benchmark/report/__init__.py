@@ -2,7 +2,8 @@
 """The benchmark's report: Markdown for a repository, and one self-contained HTML page to hand around.
 
 ``results`` reads all cells into one DataFrame and averages its columns. ``accuracy``, ``cost`` and ``all_cells`` make
-tables of it, ``headline`` sentences, ``charts`` drawings; ``page`` puts them together.
+tables of it, ``headline`` sentences, ``charts`` drawings; ``paired`` compares each row with the baseline, within what
+``bootstrap`` says of chance; ``page`` puts them together.
 """
 
 from anomalib_scdae.benchmark.report.page import write_report

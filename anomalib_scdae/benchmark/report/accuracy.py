@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from anomalib_scdae.benchmark import published
+from anomalib_scdae.benchmark.cells import scores_file
 from anomalib_scdae.benchmark.published import EXPERIMENTS, SERIES, TABLE_2, TABLE_3
 from anomalib_scdae.benchmark.report import tables
 from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, Results
@@ -34,6 +35,10 @@ PAPER_NOTE = (
 PARTS_NOTE = (
     "The score is the map's maximum, as for the combined map; that of the context is the distance of the image as a "
     "whole, which the model adds to the combined map's."
+)
+NO_SCORES = (
+    "There are no intervals of the differences to {}: they are drawn from the scores of the single images, and no "
+    "cell's scores.csv is beside these results."
 )
 DIFFERENCE_NOTE = "Differences are in percentage points, over the cells (category and seed) that both experiments have."
 
@@ -90,7 +95,7 @@ def method_table(results: Results, dataset: str, beside_paper: bool) -> Table:
         columns |= _auroc(results, dataset, category, category)
     frame = tables.best_marked(make_frame(results.rows, columns, "Measured here" if beside_paper else ""))
     notes = [f"{row}: {remark}" for row in results.rows for remark in results.remarks(row)]
-    notes += _deviation_notes(results, frame)
+    notes += [*_deviation_notes(results, frame), *_scores_note(results, dataset)]
     if beside_paper:
         frame = pd.concat([frame, _published_methods(categories).reindex(columns=frame.columns, fill_value=MISSING)])
         notes.append(PAPER_NOTE)
@@ -109,7 +114,7 @@ def ablation_tables(results: Results, dataset: str) -> list[Table]:
         shown = [experiment for experiment in experiments if experiment != SERIES or experiment in rows]
         frame = make_frame(shown, _ablation_columns(results, dataset, rows, parts))
         frame = tables.best_marked(frame, [MEASURED])
-        notes = [DIFFERENCE_NOTE, *_deviation_notes(results, frame), PAPER_NOTE]
+        notes = [DIFFERENCE_NOTE, *_deviation_notes(results, frame), *_scores_note(results, dataset), PAPER_NOTE]
         found.append(Table(f"Ablation of {subject}: image AUROC in % on {dataset}, {where}.", frame, notes))
     return found
 
@@ -242,3 +247,12 @@ def _deviation_notes(results: Results, frame: pd.DataFrame) -> list[str]:
     if PARTIAL in texts:
         notes.append(f"{PARTIAL} Average over those categories only that are finished so far.")
     return notes
+
+
+def _scores_note(results: Results, dataset: str) -> list[str]:
+    """Say why there are no intervals, where the scores of the single images are missing."""
+    finished, baseline = results.finished(dataset=dataset), results.text("baseline")
+    if baseline not in set(finished["row"]) or finished["row"].nunique() < 2:
+        return []
+    files = (scores_file(results.folder, name) for name in finished["id"])
+    return [] if any(file.exists() for file in files) else [NO_SCORES.format(baseline)]

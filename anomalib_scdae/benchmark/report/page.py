@@ -15,6 +15,7 @@ from anomalib_scdae.benchmark.report.cost import cost_tables, latency_tables
 from anomalib_scdae.benchmark.report.headline import key_figures, summarise
 from anomalib_scdae.benchmark.report.markdown import to_markdown
 from anomalib_scdae.benchmark.report.over_time import over_time_curves, over_time_tables
+from anomalib_scdae.benchmark.report.paired import paired_differences
 from anomalib_scdae.benchmark.report.pictures import Gallery, embed, gallery
 from anomalib_scdae.benchmark.report.results import Results, read_results
 from anomalib_scdae.benchmark.report.tables import DAGGER
@@ -22,7 +23,7 @@ from anomalib_scdae.files import replacing
 
 #: Key and title of each chapter, and what makes its tables, charts and galleries.
 CHAPTERS = (
-    ("accuracy", "Accuracy", (accuracy_tables, accuracy_bars)),
+    ("accuracy", "Accuracy", (accuracy_tables, paired_differences, accuracy_bars)),
     ("maps", "Each map alone", (part_tables,)),
     ("spro", "AU-sPRO", (spro_tables,)),
     ("metrics", "Other metrics", (other_metrics_tables,)),

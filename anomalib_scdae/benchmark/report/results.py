@@ -60,11 +60,21 @@ class Average:
         return said if self.expected == 1 else f"{said}, {self.covered} of {self.expected} categories"
 
 
-def average(figures: pd.Series, expected: int = 1) -> Average | None:
-    """Average figures by dataset, category and seed; ``None`` if there are none.
+def comparable(figures: pd.Series) -> pd.DataFrame:
+    """Arrange figures by dataset, category and seed as seeds beside each other, a line for each category.
 
-    Only seeds that have every category which any seed has are used, so that a seed's value is always an average over
-    the same categories. If no seed has them all, the categories' own means are averaged, without a deviation.
+    Only seeds that have every category which any seed has are kept, so that a seed's value is always an average over
+    the same categories; if no seed has them all, all are kept.
+    """
+    values = figures.unstack("seed")
+    complete = values.loc[:, values.notna().all()]
+    return values if complete.empty else complete
+
+
+def average(figures: pd.Series, expected: int = 1) -> Average | None:
+    """Average figures by dataset, category and seed, as far as they are comparable; ``None`` if there are none.
+
+    If no seed has all categories, the categories' own means are averaged, without a deviation.
 
     Args:
         figures: The figures.
@@ -72,12 +82,11 @@ def average(figures: pd.Series, expected: int = 1) -> Average | None:
     """
     if figures.empty:
         return None
-    values = figures.unstack("seed")
-    complete = values.loc[:, values.notna().all()]
-    used = values if complete.empty else complete
+    used = comparable(figures)
+    complete = used.loc[:, used.notna().all()]
     count = int(used.count().sum())
     error = float(np.nanstd(used, ddof=1)) / math.sqrt(count) if count > 1 else None
-    return Average(float(used.mean(axis=1).mean()), complete.mean(), count, error, len(values), expected)
+    return Average(float(used.mean(axis=1).mean()), complete.mean(), count, error, len(used), expected)
 
 
 @dataclass(frozen=True)
@@ -133,6 +142,10 @@ class Results:
     @cached_property
     def _finished(self) -> pd.DataFrame:
         return self.finished().set_index(["row", *PLACE])
+
+    def cell_id(self, row: str, place: tuple[str, str, str]) -> str:
+        """Give the id of a row's finished cell at a place, see :data:`PLACE`."""
+        return str(self._finished.at[(row, *place), "id"])
 
     def average(
         self, row: str, path: str, dataset: str, category: str | None = None, minus: str | None = None
