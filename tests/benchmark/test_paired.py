@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from anomalib_scdae.benchmark.cells import scores_file
 from anomalib_scdae.benchmark.report.bootstrap import RESAMPLES, interval, resampled_auroc, resampled_images
 from anomalib_scdae.benchmark.report.charts import Charts
+from anomalib_scdae.benchmark.report.headline import AHEAD, LEVEL, judge, summarise
 from anomalib_scdae.benchmark.report.markdown import to_markdown
 from anomalib_scdae.benchmark.report.page import assemble, to_html
 from anomalib_scdae.benchmark.report.paired import Difference, Pairs, paired_differences, read_scores
-from anomalib_scdae.benchmark.report.results import Results, parse_results
+from anomalib_scdae.benchmark.report.results import Average, Results, parse_results
 from anomalib_scdae.benchmark.report.tables import Table
 from anomalib_scdae.metrics.anomaly_types import auroc_per_type, with_mean
 from tests.benchmark.report_data import make_cell
@@ -290,3 +291,19 @@ def test_without_scores_one_sentence_says_so_below_the_accuracy(tmp_path: Path) 
     assert text.count("There are no intervals of the differences to EfficientAd (mended)") == 1
     ablation = to_markdown(assemble(parse_results(tmp_path / "elsewhere", {**record, "baseline": None})))
     assert "There are no intervals" not in ablation
+
+
+def test_the_headline_says_no_more_than_the_intervals(tmp_path: Path) -> None:
+    """Two pairs of cells may agree by chance, where the few images in them leave everything open."""
+    record = benchmark(tmp_path, images=4)
+    for row, gain in (("SCDAE", 0.30), (BASELINE, 0.29)):
+        for cell in (cell for cell in record["cells"] if cell["row"] == row):
+            cell["accuracy"]["image_auroc"] = dict.fromkeys((LOGICAL, STRUCTURAL, MEAN), gain)
+    results = results_of(tmp_path, record)
+    found = Pairs(results).auroc(SCDAE, MEAN, "SyntheticLOCO")
+    assert found is not None
+    assert found.low is not None
+    assert (found.low > 0) == ("ahead" in summarise(results)[0])
+    judged = judge(Average(0.01, pd.Series([0.01, 0.01]), 2, 0.0, 1, 1), Difference(0.01, -0.02, 0.04, 2))
+    assert judged == LEVEL
+    assert judge(Average(0.01, pd.Series([0.01, 0.01]), 2, 0.0, 1, 1), Difference(0.01, 0.002, 0.04, 2)) == AHEAD

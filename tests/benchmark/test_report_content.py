@@ -232,9 +232,9 @@ def pair_of_cells(*points: tuple[float, float]) -> Results:
     [
         ([(0.9, 0.8), (0.92, 0.81)], "SCDAE is ahead of EfficientAd (mended) on logical anomalies, structural", "good"),
         ([(0.8, 0.9), (0.81, 0.92)], "SCDAE is behind EfficientAd (mended) on logical anomalies, structural", "bad"),
-        ([(0.8, 0.8), (0.9, 0.9)], "SCDAE is level with EfficientAd (mended) (within the standard error) on", ""),
+        ([(0.8, 0.8), (0.9, 0.9)], "SCDAE is level with EfficientAd (mended) (within the error) on", ""),
         ([(0.9, 0.8)], "One run each: without an estimate of the error there is no verdict.", ""),
-        ([(0.9, 0.8), (0.8, 0.88)], "SCDAE is level with EfficientAd (mended) (within the standard error) on", ""),
+        ([(0.9, 0.8), (0.8, 0.88)], "SCDAE is level with EfficientAd (mended) (within the error) on", ""),
     ],
 )
 def test_headline_says_what_the_figures_say(points: list[tuple[float, float]], said: str, verdict: str) -> None:

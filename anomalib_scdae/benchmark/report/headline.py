@@ -5,16 +5,14 @@ from anomalib_scdae.benchmark.cells import FINISHED
 from anomalib_scdae.benchmark.published import DATASET, EXPERIMENTS, published_method
 from anomalib_scdae.benchmark.report.all_cells import environment_note, progress_sentence
 from anomalib_scdae.benchmark.report.cost import FORMATS
-from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, Average, Results, average
+from anomalib_scdae.benchmark.report.paired import Difference, pairs_of
+from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, WORDS, Average, Results, average
 from anomalib_scdae.benchmark.report.tables import DAGGER, signed, times
 
 #: Differences below this many percentage points print as 0.0.
 VISIBLE = 0.05
 
 AHEAD, BEHIND, LEVEL = "ahead of", "behind", "level with"
-
-#: Label of an anomaly type to the words for it in a sentence.
-WORDS = {"logical": "logical anomalies", "structural": "structural anomalies", "mean": "their mean"}
 
 
 def summarise(results: Results) -> list[str]:
@@ -41,9 +39,10 @@ def key_figures(results: Results) -> list[dict[str, str]]:
     """
     figures = []
     dataset = next((dataset for dataset in results.datasets if differences(results, dataset)), "")
+    verdicts = judgements(results, dataset)
     for label, difference in differences(results, dataset).items():
         pairs = "one pair of cells" if difference.count == 1 else f"{difference.count} pairs of cells"
-        verdict = {AHEAD: "good", BEHIND: "bad"}.get(judge(difference), "")
+        verdict = {AHEAD: "good", BEHIND: "bad"}.get(verdicts[label], "")
         figures.append((f"{label} AUROC, points", _points(difference), f"{dataset}: {pairs}", verdict))
     for name, ratio in list(latency_ratios(results).items())[:1]:
         figures.append(("latency ratio", times(ratio), f"{FORMATS[name]}, batch size 1", ""))
@@ -62,15 +61,26 @@ def differences(results: Results, dataset: str, category: str | None = None) -> 
     return {label: difference for label, difference in averages.items() if difference is not None}
 
 
-def judge(difference: Average) -> str:
+def judgements(results: Results, dataset: str, category: str | None = None) -> dict[str, str]:
+    """Give the verdict on each of :func:`differences`."""
+    row, pairs = results.text("headline"), pairs_of(results)
+    kinds = {label: kind for kind, label in KINDS.items()}
+    return {
+        label: judge(difference, pairs.auroc(row, kinds[label], dataset, category))
+        for label, difference in differences(results, dataset, category).items()
+    }
+
+
+def judge(difference: Average, interval: Difference | None = None) -> str:
     """Give the verdict on a difference: :data:`AHEAD`, :data:`BEHIND` or :data:`LEVEL`.
 
-    Level is what lies within its own standard error over the pairs of cells, or prints as 0.0. A single pair has no
-    error to compare with, and so no verdict: the text is empty.
+    Level is what lies within its own standard error over the pairs of cells, or prints as 0.0, and what has a 95 %
+    interval that holds 0. A single pair says nothing of another training, and so has no verdict: the text is empty.
     """
     if difference.standard_error is None:
         return ""
-    if abs(difference.mean) <= max(difference.standard_error, VISIBLE / 100):
+    undecided = interval is not None and interval.low is not None and interval.low <= 0 <= (interval.high or 0)
+    if undecided or abs(difference.mean) <= max(difference.standard_error, VISIBLE / 100):
         return LEVEL
     return AHEAD if difference.mean > 0 else BEHIND
 
@@ -97,7 +107,7 @@ def _dataset_sentences(results: Results, dataset: str) -> str:
         f"On {dataset} ({where}), {headline} reaches {own} % ({' / '.join(points)} image AUROC) against {other} % of "
         f"{baseline}: a difference of {' / '.join(map(_points, points.values()))} percentage points ({error})."
     )
-    return " ".join(filter(None, [sentence, _verdict(results, points), _by_category(results, dataset)]))
+    return " ".join(filter(None, [sentence, _verdict(results, dataset), _by_category(results, dataset)]))
 
 
 def _percents(results: Results, dataset: str, kinds: list[str], row: str, partner: str) -> str:
@@ -115,14 +125,14 @@ def _points(difference: Average) -> str:
     return signed(100 * difference.mean) + error
 
 
-def _verdict(results: Results, points: dict[str, Average]) -> str:
-    verdicts = {label: judge(difference) for label, difference in points.items()}
+def _verdict(results: Results, dataset: str) -> str:
+    verdicts = judgements(results, dataset)
     if "" in verdicts.values():
         return "One run each: without an estimate of the error there is no verdict."
     parts: list[str] = []
     for verdict in dict.fromkeys(verdicts.values()):
         labels = [WORDS[label] for label, given in verdicts.items() if given == verdict]
-        within = " (within the standard error)" if verdict == LEVEL else ""
+        within = " (within the error)" if verdict == LEVEL else ""
         parts.append(f"{verdict} {'it' if parts else results.text('baseline')}{within} on {_listed(labels)}")
     return f"{results.text('headline')} is {', '.join(parts)}."
 
@@ -132,7 +142,7 @@ def _by_category(results: Results, dataset: str) -> str:
     found: dict[str, list[str]] = {AHEAD: [], BEHIND: [], LEVEL: []}
     for category in results.categories(dataset):
         difference = differences(results, dataset, category).get("mean")
-        if difference is not None and (verdict := judge(difference)):
+        if difference is not None and (verdict := judgements(results, dataset, category)["mean"]):
             found[verdict].append(f"{category} ({signed(100 * difference.mean)})")
     parts = [f"{verdict.split()[0]} in {_listed(names)}" for verdict, names in found.items() if names]
     return f"By the mean it is {'; '.join(parts)}." if sum(map(len, found.values())) > 1 else ""

@@ -4,7 +4,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,7 @@ from anomalib_scdae.benchmark.cells import scores_file
 from anomalib_scdae.benchmark.report import tables
 from anomalib_scdae.benchmark.report.bootstrap import RESAMPLES, interval, resampled_auroc, resampled_images
 from anomalib_scdae.benchmark.report.charts import Charts
-from anomalib_scdae.benchmark.report.headline import WORDS
-from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, Results, comparable
+from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, WORDS, Results, comparable
 from anomalib_scdae.benchmark.report.svg import INK, QUIET, RULE, SERIES, add_tooltip, new_axes, to_svg
 from anomalib_scdae.benchmark.report.tables import MISSING, Table, Value, make_frame, signed
 from anomalib_scdae.metrics.anomaly_types import GOOD, MEAN
@@ -143,6 +142,12 @@ class Pairs:
         return _Resampled(names, auroc)
 
 
+@lru_cache(maxsize=1)
+def pairs_of(results: Results) -> Pairs:
+    """Return the pairs of a benchmark; headline, table and bars of a page ask for the same ones."""
+    return Pairs(results)
+
+
 def read_scores(file: Path) -> pd.DataFrame | None:
     """Read a cell's scores: ``type`` and ``score`` by the image's name, in order of the names.
 
@@ -181,7 +186,7 @@ def paired_differences(results: Results) -> list[Table | Charts]:
     """Give a table for each dataset, differences on average and by category, and bars; nothing without scores."""
     if not results.text("baseline"):
         return []
-    pairs = Pairs(results)
+    pairs = pairs_of(results)
     return [*_tables(pairs), *_charts(pairs)]
 
 

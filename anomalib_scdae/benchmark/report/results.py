@@ -17,6 +17,8 @@ from anomalib_scdae.errors import UserError
 
 #: Anomaly types and their mean: key in ``results.json`` to the heading in tables.
 KINDS = {"logical_anomalies": "logical", "structural_anomalies": "structural", "mean": "mean"}
+#: Label of an anomaly type to the words for it in a sentence.
+WORDS = {"logical": "logical anomalies", "structural": "structural anomalies", "mean": "their mean"}
 
 IMAGE_AUROC = "accuracy.image_auroc"
 
@@ -89,7 +91,7 @@ def average(figures: pd.Series, expected: int = 1) -> Average | None:
     return Average(float(used.mean(axis=1).mean()), complete.mean(), count, error, len(used), expected)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Results:
     """Everything that ``results.json`` says.
 
