@@ -21,7 +21,7 @@ from anomalib_scdae.benchmark.speed import measure_speed, measurement, turns
 from anomalib_scdae.benchmark.speed.data import CATEGORY, picture, write_dataset, write_penalty_images
 from anomalib_scdae.benchmark.speed.measurement import Measurement, sample_frame, seconds_per_image, validations
 from anomalib_scdae.benchmark.speed.targets import TARGETS, Extent, verdict
-from anomalib_scdae.benchmark.speed.turns import Finished, Sample, Task, Turns, default_model
+from anomalib_scdae.benchmark.speed.turns import FAST, Finished, Sample, Task, Turns, default_model
 from anomalib_scdae.errors import UserError
 from tests.benchmark.ticking import tick
 
@@ -43,6 +43,8 @@ QUICK = Extent(
 KEYS = [
     "train_step_fp32",
     "train_step_bf16",
+    "train_step_fp32_fast",
+    "train_step_bf16_fast",
     "train_end_to_end",
     "validation",
     "torch_fp32_batch1",
@@ -55,6 +57,7 @@ KEYS = [
     "openvino_fp32_compact",
     "openvino_int8_compact",
     "train_peak_memory",
+    "train_peak_memory_fast",
 ]
 
 
@@ -199,6 +202,7 @@ def test_scdae_has_its_default_arguments() -> None:
     parts = {"pre_processor", "post_processor", "evaluator", "visualizer"}
     assert different <= {"teacher", "penalty_images", "lr"} | parts
     assert model.lr == 1e-4
+    assert default_model(FAST, Path()).hparams["schedule"] == "fast"
 
 
 def test_dataset_is_read_by_anomalib(tmp_path: Path) -> None:

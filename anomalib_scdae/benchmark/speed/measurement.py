@@ -4,7 +4,7 @@
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from functools import partial
@@ -24,7 +24,7 @@ from anomalib_scdae.benchmark.process import call, in_one_sentence
 from anomalib_scdae.benchmark.speed.data import write_dataset, write_penalty_images
 from anomalib_scdae.benchmark.speed.inference import COMPACT, IMAGE_SIZE, OPENVINO, Predictions, time_predictions
 from anomalib_scdae.benchmark.speed.targets import EXTENTS, TARGETS, Extent, print_table, verdict
-from anomalib_scdae.benchmark.speed.turns import MODELS, Sample, Task, TimedTraining, trainings
+from anomalib_scdae.benchmark.speed.turns import FAST, MODELS, Sample, Task, TimedTraining, trainings
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.training.schedule import PAPER_STEPS
 
@@ -134,18 +134,22 @@ class Measurement:
         self.details["peak_gmac_per_second"] = call(measure_peaks, self.device, self.extent.peak_repeats, log=log)
 
     def steps(self, key: str, precision: str, peak: str) -> None:
-        """Time training steps; those in FP32 also tell the peak memory."""
-        with trainings(self._tasks("step", key, self.small, precision, workers=0)) as started:
+        """Time training steps, those of the fast schedule at its start too; in FP32 also tell the peak memory."""
+        tasks = self._tasks("step", key, self.small, precision, workers=0, models=(*MODELS, FAST))
+        with trainings(tasks) as started:
             macs = {training.model: training.begin() for training in started}
             turns = {training.model: partial(_mean_step, training, self.extent.steps) for training in started}
             seconds = interleave(turns, self.extent.step_rounds, self.extent.warm_up)
             peak_mib = {training.model: training.finish() for training in started}
-        self._add(key, seconds, macs, peak)
-        if key == "train_step_fp32":
-            kind = "process" if self.device == "cpu" else "accelerator"
-            ours, theirs = (peak_mib[name][kind] for name in MODELS)
-            self.details["measurements"]["train_peak_memory"] = {"mib": peak_mib, "compared": kind}
-            self.ratios["train_peak_memory"] = ours / theirs if ours and theirs else None
+        other = MODELS[1]
+        for suffix, name in (("", MODELS[0]), ("_fast", FAST)):
+            compared = seconds[[name, other]].set_axis(list(MODELS), axis="columns")
+            self._add(f"{key}{suffix}", compared, dict(zip(MODELS, (macs[name], macs[other]), strict=True)), peak)
+            if key == "train_step_fp32":
+                kind = "process" if self.device == "cpu" else "accelerator"
+                ours, theirs = peak_mib[name][kind], peak_mib[other][kind]
+                self.ratios[f"train_peak_memory{suffix}"] = ours / theirs if ours and theirs else None
+                self.details["measurements"]["train_peak_memory"] = {"mib": peak_mib, "compared": kind}
 
     def trainings(self) -> None:
         """Time whole trainings, from file to file for some epochs, and the validations in them."""
@@ -196,9 +200,17 @@ class Measurement:
             peak = {f"openvino_{kind}" if plain in OPENVINO else kind for kind in formats}
             self._add(key, seconds, macs, peak.pop() if len(peak) == 1 else None)
 
-    def _tasks(self, event: Any, name: str, data: Path, precision: str, workers: int | None) -> list[Task]:
+    def _tasks(
+        self,
+        event: Any,
+        name: str,
+        data: Path,
+        precision: str,
+        workers: int | None,
+        models: Sequence[str] = MODELS,
+    ) -> list[Task]:
         common = (event, data, self.penalty_images, self.output / name, precision, self.device, workers)
-        return [Task(model, *common, torch.get_num_threads()) for model in MODELS]
+        return [Task(model, *common, torch.get_num_threads()) for model in models]
 
     def _add(
         self, key: str, seconds: pd.DataFrame, macs: dict[str, int] | None = None, peak: str | None = None

@@ -19,6 +19,8 @@ class Target(NamedTuple):
 TARGETS: dict[str, Target] = {
     "train_step_fp32": Target("training step, batch 1, FP32", 0.85),
     "train_step_bf16": Target("training step, batch 1, BF16", 0.85),
+    "train_step_fp32_fast": Target("training step, batch 1, FP32, fast schedule", 0.85),
+    "train_step_bf16_fast": Target("training step, batch 1, BF16, fast schedule", 0.85),
     "train_end_to_end": Target("training, time per image, PNG files", 0.67),
     "validation": Target("validation: quantiles and metrics", 0.6),
     "torch_fp32_batch1": Target("PyTorch FP32, batch 1", 1.0),
@@ -31,6 +33,7 @@ TARGETS: dict[str, Target] = {
     "openvino_fp32_compact": Target("OpenVINO FP32, batch 1, compact SCDAE", 0.9),
     "openvino_int8_compact": Target("OpenVINO INT8, batch 1, compact SCDAE", 0.9),
     "train_peak_memory": Target("training, batch 1, peak memory", 1.3),
+    "train_peak_memory_fast": Target("training, batch 1, peak memory, fast schedule", 1.3),
 }
 
 
