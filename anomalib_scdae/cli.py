@@ -8,6 +8,7 @@ way Anomalib's own command line works.
 
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, NoReturn
@@ -28,7 +29,10 @@ class Command(NamedTuple):
     def load(self) -> Callable[..., Any]:
         """Import the function; until then a sub-command costs nothing."""
         module, function = self.target.split(":")
-        loaded = getattr(import_module(module), function)
+        with warnings.catch_warnings():
+            # What libraries have to say of each other's names is nothing that a user could do something about.
+            warnings.simplefilter("ignore", FutureWarning)
+            loaded = getattr(import_module(module), function)
         plugin.install()  # serves what this import has imported of Anomalib, which could not be served meanwhile
         return loaded
 

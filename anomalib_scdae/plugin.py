@@ -111,13 +111,28 @@ def _run_after_execution(loader: "Any") -> None:
     execute = loader.exec_module
 
     def exec_module(module: "ModuleType") -> None:
-        execute(module)
+        _execute_quietly(execute, module) if module.__name__ == COMMAND else execute(module)
         if module.__name__ in REGISTRIES or module.__name__ == COMMAND:
             _serve_safely(module)
         else:
             install()
 
     loader.exec_module = exec_module
+
+
+def _execute_quietly(execute: "Any", module: "ModuleType") -> None:
+    """Import the command without what libraries tell each other of names that will go, unless warnings are asked for.
+
+    It fills the first screen, and its reader can do nothing about it. A program that imports Anomalib sees all of it.
+    """
+    if sys.warnoptions:
+        execute(module)
+        return
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        execute(module)
 
 
 def install() -> None:

@@ -8,6 +8,7 @@ import site
 import subprocess
 import sys
 import venv
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -182,6 +183,26 @@ class TestFinder:
 
     def test_other_modules_are_left_to_others(self) -> None:
         assert plugin._RegistrationFinder.find_spec("json") is None
+
+    @pytest.mark.parametrize("asked_for", [False, True])
+    def test_the_command_is_imported_without_what_libraries_tell_each_other(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked_for: bool
+    ) -> None:
+        """The registry, which a program may import, warns as ever; so does the command where warnings are asked for."""
+        for name in ("a_command", "a_registry"):
+            program = (
+                f"import warnings\nwarnings.warn('{name} goes', FutureWarning)\nBROKEN, ALLOWED_MODULES = False, set()"
+            )
+            (tmp_path / f"{name}.py").write_text(program)
+        monkeypatch.setattr(plugin, "COMMAND", "a_command")
+        monkeypatch.setattr(plugin, "tell_user_errors", lambda command: None)
+        monkeypatch.setattr(sys, "warnoptions", ["default"] if asked_for else [])
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            self._import("a_command", "a_registry")
+        sys.modules.pop("a_command")
+        expected = ["a_command goes"] * asked_for + ["a_registry goes"]
+        assert [str(warning.message) for warning in told] == expected
 
     def test_installing_twice_places_one_finder(self) -> None:
         plugin.install()
