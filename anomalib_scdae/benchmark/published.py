@@ -98,7 +98,7 @@ TABLE_1: tuple[PublishedMethod, ...] = (
     _method(
         "SPADE",
         "Cohen and Hoshen, arXiv:2005.02357, 2020",
-        None,
+        "Spade",
         (69.0, 78.9, 74.0),
         ((81.8, 74.7), (91.9, 84.9), (60.5, 58.1), (46.8, 59.8), (73.8, 57.1)),
     ),

@@ -3,5 +3,6 @@
 
 from anomalib_scdae.benchmark.baselines.efficient_ad import EfficientAdAsShipped, EfficientAdMended
 from anomalib_scdae.benchmark.baselines.efficient_ad_context import EfficientAdWithContext
+from anomalib_scdae.benchmark.baselines.spade import Spade
 
-__all__ = ["EfficientAdAsShipped", "EfficientAdMended", "EfficientAdWithContext"]
+__all__ = ["EfficientAdAsShipped", "EfficientAdMended", "EfficientAdWithContext", "Spade"]

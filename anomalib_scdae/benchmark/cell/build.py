@@ -15,7 +15,7 @@ from anomalib.pre_processing import PreProcessor
 from lightning.pytorch import seed_everything
 from lightning.pytorch.trainer.states import TrainerFn
 from safetensors.torch import load_file, save
-from torchvision.transforms.v2 import Compose, Normalize, Resize
+from torchvision.transforms.v2 import Compose, Normalize
 
 from anomalib_scdae.benchmark.baselines.backbones import (
     PACKAGED_MEAN,
@@ -94,9 +94,9 @@ def build_model(
     arguments, objects = dict(model["init_args"]), {}
     if not accepts(cls, "image_size") and "pre_processor" not in arguments:
         size = height_and_width(image_size)
-        objects["pre_processor"] = (
-            _packaged_normalisation(size) if backbone_weights else cls.configure_pre_processor(image_size=size)
-        )
+        objects["pre_processor"] = cls.configure_pre_processor(image_size=size)
+        if backbone_weights:
+            objects["pre_processor"] = _with_packaged_normalisation(objects["pre_processor"])
     if accepts(cls, "backbone") and not backbone_weights and arguments.get("pre_trained", True):
         check_hub_backbone(arguments.get("backbone") or default_of(cls, "backbone"))
     with packaged_backbone() if backbone_weights else nullcontext():
@@ -123,6 +123,9 @@ def load_weights(model: AnomalibModule, file: Path) -> None:
         model.load_state_dict(load_file(file))
 
 
-def _packaged_normalisation(size: tuple[int, int]) -> PreProcessor:
-    normalize = Normalize(mean=[PACKAGED_MEAN] * 3, std=[PACKAGED_STD] * 3)
-    return PreProcessor(Compose([Resize(size, antialias=True), normalize]))
+def _with_packaged_normalisation(pre_processor: PreProcessor) -> PreProcessor:
+    """Return the pre-processor with the normalisation that the packaged weights expect."""
+    packaged = Normalize(mean=[PACKAGED_MEAN] * 3, std=[PACKAGED_STD] * 3)
+    transform = pre_processor.transform
+    steps = transform.transforms if isinstance(transform, Compose) else [transform]
+    return PreProcessor(Compose([packaged if isinstance(step, Normalize) else step for step in steps]))
