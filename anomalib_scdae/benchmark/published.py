@@ -119,7 +119,7 @@ TABLE_1: tuple[PublishedMethod, ...] = (
     _method(
         "SINBAD",
         "Cohen et al., arXiv:2302.12245, 2023",
-        None,
+        "Sinbad",
         (88.9, 84.7, 86.8),
         ((96.5, 87.5), (96.6, 93.1), (83.4, 74.2), (78.6, 92.2), (89.3, 76.7)),
     ),

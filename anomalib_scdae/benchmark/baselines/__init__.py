@@ -3,6 +3,7 @@
 
 from anomalib_scdae.benchmark.baselines.efficient_ad import EfficientAdAsShipped, EfficientAdMended
 from anomalib_scdae.benchmark.baselines.efficient_ad_context import EfficientAdWithContext
+from anomalib_scdae.benchmark.baselines.sinbad import Sinbad
 from anomalib_scdae.benchmark.baselines.spade import Spade
 
-__all__ = ["EfficientAdAsShipped", "EfficientAdMended", "EfficientAdWithContext", "Spade"]
+__all__ = ["EfficientAdAsShipped", "EfficientAdMended", "EfficientAdWithContext", "Sinbad", "Spade"]

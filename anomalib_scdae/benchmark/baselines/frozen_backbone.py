@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from anomalib_scdae.benchmark.baselines.backbones import check_hub_backbone, is_packaged
 from anomalib_scdae.errors import UserError
 
+#: How images are normalised for most of timm's weights.
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
 
 class FrozenBackbone(nn.Module):
     """Stages of a timm backbone by their strides, whatever the backbone calls them, always in evaluation mode.

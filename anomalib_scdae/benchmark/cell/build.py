@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 from anomalib.data import AnomalibDataModule
+from anomalib.data.transforms.utils import extract_transforms_by_type
 from anomalib.data.utils.synthetic import SyntheticAnomalyDataset
 from anomalib.models import AnomalibModule
 from anomalib.pre_processing import PreProcessor
 from lightning.pytorch import seed_everything
 from lightning.pytorch.trainer.states import TrainerFn
 from safetensors.torch import load_file, save
-from torchvision.transforms.v2 import Compose, Normalize
+from torchvision.transforms.v2 import Normalize
 
 from anomalib_scdae.benchmark.baselines.backbones import (
     PACKAGED_MEAN,
@@ -96,7 +97,7 @@ def build_model(
         size = height_and_width(image_size)
         objects["pre_processor"] = cls.configure_pre_processor(image_size=size)
         if backbone_weights:
-            objects["pre_processor"] = _with_packaged_normalisation(objects["pre_processor"])
+            _normalise_as_packaged(objects["pre_processor"])
     if accepts(cls, "backbone") and not backbone_weights and arguments.get("pre_trained", True):
         check_hub_backbone(arguments.get("backbone") or default_of(cls, "backbone"))
     with packaged_backbone() if backbone_weights else nullcontext():
@@ -123,9 +124,8 @@ def load_weights(model: AnomalibModule, file: Path) -> None:
         model.load_state_dict(load_file(file))
 
 
-def _with_packaged_normalisation(pre_processor: PreProcessor) -> PreProcessor:
-    """Return the pre-processor with the normalisation that the packaged weights expect."""
-    packaged = Normalize(mean=[PACKAGED_MEAN] * 3, std=[PACKAGED_STD] * 3)
-    transform = pre_processor.transform
-    steps = transform.transforms if isinstance(transform, Compose) else [transform]
-    return PreProcessor(Compose([packaged if isinstance(step, Normalize) else step for step in steps]))
+def _normalise_as_packaged(pre_processor: PreProcessor) -> None:
+    """Give a pre-processor the normalisation that the packaged weights expect, and leave the rest of it."""
+    for transform in (pre_processor.transform, pre_processor.export_transform):
+        for normalize in extract_transforms_by_type(transform, Normalize):
+            normalize.mean, normalize.std = [PACKAGED_MEAN] * 3, [PACKAGED_STD] * 3

@@ -13,6 +13,7 @@ from anomalib.models.components import MemoryBankMixin
 from anomalib.pre_processing import PreProcessor
 from torchvision.transforms.v2 import CenterCrop, Compose, Normalize, Resize
 
+from anomalib_scdae.benchmark.baselines.frozen_backbone import IMAGENET_MEAN, IMAGENET_STD
 from anomalib_scdae.benchmark.baselines.memory_bank import GalleryMixin
 from anomalib_scdae.benchmark.baselines.spade.torch_model import SpadeModel
 from anomalib_scdae.metrics import loco_evaluator
@@ -20,7 +21,6 @@ from anomalib_scdae.model.training.training_set import images_of
 
 #: The paper's pre-processing (section 4.1).
 SHORTER_SIDE, CROP = 256, 224
-IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 class Spade(GalleryMixin, MemoryBankMixin, AnomalibModule):
