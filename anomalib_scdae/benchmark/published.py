@@ -112,7 +112,7 @@ TABLE_1: tuple[PublishedMethod, ...] = (
     _method(
         "GCAD",
         "Bergmann et al., International Journal of Computer Vision 130(4), 2022",
-        None,
+        "Gcad",
         (86.0, 80.7, 83.4),
         ((87.0, 80.9), (100.0, 98.9), (97.5, 74.9), (56.0, 70.5), (89.7, 78.3)),
     ),
@@ -137,7 +137,7 @@ TABLE_1: tuple[PublishedMethod, ...] = (
         (79.2, 88.2, 83.7),
         ((75.8, 74.8), (98.7, 98.4), (76.7, 85.3), (66.2, 88.4), (78.6, 94.2)),
     ),
-    _method("DSKD", "Zhang et al., WACV 2024", None, (81.2, 86.9, 84.0)),
+    _method("DSKD", "Zhang et al., WACV 2024", "DskdReconstruction", (81.2, 86.9, 84.0)),
     _method(
         "EfficientAD",
         "Batzner et al., WACV 2024",

@@ -1,9 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What SCDAE is compared with, on equal terms."""
 
+from anomalib_scdae.benchmark.baselines.dskd import DskdReconstruction
 from anomalib_scdae.benchmark.baselines.efficient_ad import EfficientAdAsShipped, EfficientAdMended
 from anomalib_scdae.benchmark.baselines.efficient_ad_context import EfficientAdWithContext
+from anomalib_scdae.benchmark.baselines.gcad import Gcad
 from anomalib_scdae.benchmark.baselines.sinbad import Sinbad
 from anomalib_scdae.benchmark.baselines.spade import Spade
 
-__all__ = ["EfficientAdAsShipped", "EfficientAdMended", "EfficientAdWithContext", "Sinbad", "Spade"]
+__all__ = [
+    "DskdReconstruction",
+    "EfficientAdAsShipped",
+    "EfficientAdMended",
+    "EfficientAdWithContext",
+    "Gcad",
+    "Sinbad",
+    "Spade",
+]

@@ -30,7 +30,7 @@ class FullSizePreProcessor(PreProcessor):
         return {**super().checkpoint_config(), "map_size": self.map_size and list(self.map_size)}
 
     def load_checkpoint_config(self, config: dict[str, Any]) -> None:
-        """Restore both; a checkpoint of another pre-processor has no size, and masks then stay as its transform says."""
+        """Restore both; a checkpoint of another pre-processor has no size, and masks stay as its transform says."""
         super().load_checkpoint_config(config)
         size = config.get("map_size")
         self.map_size = (size[0], size[1]) if size else None
