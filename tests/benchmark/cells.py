@@ -10,7 +10,7 @@ from anomalib_scdae.benchmark.comparison import Comparison
 from anomalib_scdae.benchmark.pools import LocalPool, Pool
 
 #: Grids in ``configs/``.
-CONFIGS = ("benchmark", "benchmark_short", "benchmark_smoke", "ablation", "accuracy_over_time")
+CONFIGS = ("benchmark", "benchmark_short", "benchmark_smoke", "ablation", "accuracy_over_time", "table1")
 LATENCY = {"baseline": {"class_path": "SCDAE", "init_args": {}}}
 
 

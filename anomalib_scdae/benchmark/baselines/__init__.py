@@ -6,6 +6,7 @@ from anomalib_scdae.benchmark.baselines.dskd import DskdReconstruction
 from anomalib_scdae.benchmark.baselines.efficient_ad import EfficientAdAsShipped, EfficientAdMended
 from anomalib_scdae.benchmark.baselines.efficient_ad_context import EfficientAdWithContext
 from anomalib_scdae.benchmark.baselines.gcad import Gcad
+from anomalib_scdae.benchmark.baselines.reverse_distillation import ReverseDistillationAdapted
 from anomalib_scdae.benchmark.baselines.sinbad import Sinbad
 from anomalib_scdae.benchmark.baselines.spade import Spade
 
@@ -16,6 +17,7 @@ __all__ = [
     "EfficientAdMended",
     "EfficientAdWithContext",
     "Gcad",
+    "ReverseDistillationAdapted",
     "Sinbad",
     "Spade",
 ]
