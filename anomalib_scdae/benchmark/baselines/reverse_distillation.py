@@ -27,7 +27,7 @@ class ReverseDistillationAdapted(ReverseDistillation):
 
     def __init__(self, backbone: str = "wide_resnet50_2.tv_in1k", pre_trained: bool = True, **components: Any) -> None:
         super().__init__(backbone="resnet18", pre_trained=False, **components)
-        self.model = _AdaptedModel(backbone, pre_trained, self.input_size or (256, 256))  # type: ignore[assignment]
+        self.model = _AdaptedModel(backbone, pre_trained, self.input_size or (256, 256))
 
     def configure_optimizers(self) -> torch.optim.Adam:
         """Return the optimizer of the original, over the adapting layers too."""
