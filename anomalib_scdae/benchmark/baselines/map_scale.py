@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
-from anomalib_scdae.benchmark.baselines.normal_images import normal_validation_images
+from anomalib_scdae.benchmark.baselines.normal_images import has_normal_validation_images, normal_validation_images
 from anomalib_scdae.model.deploy.pre_processing import transformed
 from anomalib_scdae.model.training.training_set import images_of, training_batches
 
@@ -36,8 +36,8 @@ class MapScale(nn.Module):
         return (maps - self.mean[:, None, None]) / self.std[:, None, None]
 
     @torch.no_grad()
-    def fit(self, batches: Iterable[Tensor]) -> bool:
-        """Learn from batches of maps ``(B, M, h, w)`` of normal images; tell whether there were any."""
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Learn from batches of maps ``(B, M, h, w)`` of normal images; where there are none, stay as it is."""
         count, total, squares = 0, torch.zeros(len(self.mean)).double(), torch.zeros(len(self.mean)).double()
         for batch in batches:
             values = batch.double().cpu().transpose(0, 1).flatten(1)
@@ -47,7 +47,6 @@ class MapScale(nn.Module):
             mean = total / count
             self.mean.copy_(mean)
             self.std.copy_((squares / count - mean.square()).clamp(min=1e-12).sqrt())
-        return bool(count)
 
 
 class MapScaleMixin:
@@ -68,7 +67,7 @@ class MapScaleMixin:
 
     def on_train_end(self) -> None:
         """Where there is no normal image of validation, learn it from the training images."""
-        if next(normal_validation_images(self), None) is not None:
+        if has_normal_validation_images(self):
             return
         rank_zero_warn("There are no normal images of validation: the maps' scale is that of the training images.")
         self.model.eval()

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What models that keep their training images' features have in common."""
 
-import logging
 from pathlib import Path
 from typing import Any, NoReturn
 
 import psutil
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_info
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.deploy.pre_processing import transformed
 from anomalib_scdae.model.training.training_set import first_training_batch, training_dataset
-
-logger = logging.getLogger(__name__)
 
 _GIB = 2**30
 
@@ -55,6 +53,17 @@ class GalleryMixin:
         check_room(f"{self.method}'s gallery of {count} images", self.gallery_bytes(count, images), self.device)
         self.start_gallery(count, images)
 
+    @property
+    def trainer_arguments(self) -> dict[str, Any]:
+        """Every image is read once, by one process, and then thresholds are taken from a validation."""
+        return {
+            "max_epochs": 1,
+            "check_val_every_n_epoch": 1,
+            "val_check_interval": 1.0,
+            "num_sanity_val_steps": 0,
+            "devices": 1,
+        }
+
     def to_onnx(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Say that there is no such export.
 
@@ -78,7 +87,7 @@ class GalleryMixin:
 
 
 def check_room(what: str, size: int, device: torch.device | str = "cpu") -> None:
-    """Log how much memory something will take, and raise a :class:`UserError` if there is not as much."""
+    """Say how much memory something will take, and raise a :class:`UserError` if there is not as much."""
     device = torch.device(device)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     if size > free:
@@ -87,4 +96,4 @@ def check_room(what: str, size: int, device: torch.device | str = "cpu") -> None
             "or smaller images, or with a backbone of fewer channels."
         )
         raise UserError(msg)
-    logger.info("%s takes %.2f GiB of memory.", what, size / _GIB)
+    rank_zero_info(f"{what} takes {size / _GIB:.2f} GiB of memory.")

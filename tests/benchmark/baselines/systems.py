@@ -20,7 +20,7 @@ SIDE = 64
 SMALL: dict[str, dict[str, Any]] = {
     "Spade": {"neighbours": 2},
     "Sinbad": {"larger_side": 64, "crop_side": 32, "projections": 8, "pixel_projections": 3, "pixel_repetitions": 3},
-    "Gcad": {"photographs": "bundled", "descriptor_steps": 2},  # conftest.py has photographs that take less time
+    "Gcad": {"photographs": "bundled", "descriptor_steps": 1},  # conftest.py has photographs that take less time
     "DskdReconstruction": {},
     "Dadf": {"width": 8, "depth": 2, "heads": 2, "flow_steps": 2, "reconstruction_share": 0.5},
 }

@@ -87,7 +87,7 @@ def test_descriptors_learn_what_the_backbone_says(caplog: pytest.LogCaptureFixtu
     backbone = FrozenBackbone("resnet18", (32,), pre_trained=False)
     photographs = load_penalty_images(SMALL["Gcad"]["photographs"], (64, 64))
     with caplog.at_level("INFO"):
-        distil(descriptors, backbone, photographs, lambda images: images, 20, torch.device("cpu"))
+        distil(descriptors, backbone, photographs, lambda images: images, 10, torch.device("cpu"))
     losses = [float(record.message.split()[-1][:-1]) for record in caplog.records if "descriptors" in record.message]
     assert len(losses) == 10
     assert losses[-1] < losses[0]

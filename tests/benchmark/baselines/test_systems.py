@@ -73,6 +73,7 @@ def test_the_benchmarks_test_ranks_its_raw_scores(model: AnomalibModule, loco_ro
     assert {"image_AUROC", "image_AUROC_logical", "image_AUROC_structural"} <= set(figures)
 
 
+@pytest.mark.slow
 def test_it_exports_or_says_that_it_does_not(model: AnomalibModule, tmp_path: Path) -> None:
     if isinstance(model, GalleryMixin):
         for export in (model.to_onnx, model.to_openvino):
@@ -141,3 +142,26 @@ def test_a_gallery_says_what_it_takes_and_is_refused_where_there_is_no_room(capl
     assert "The gallery of 3 images takes 0.50 GiB of memory." in caplog.text
     with pytest.raises(UserError, match=r"would take 1048576\.0 GiB of memory, and .* are free"):
         check_room("The gallery", 2**50)
+
+
+@pytest.mark.parametrize("name", ["Spade", "Sinbad"])
+def test_a_gallery_has_thresholds_after_its_only_epoch(name: str, loco_root: Path, tmp_path: Path) -> None:
+    """Whatever the trainer says about validation: the benchmark does not validate it once more."""
+    model = make(name, visualizer=False)
+    engine(tmp_path, max_epochs=7, check_val_every_n_epoch=100).fit(model, datamodule=loco(loco_root))
+    assert model.trainer.current_epoch == 1
+    assert model.post_processor.image_threshold.isfinite()
+    assert not model.validate_final_weights
+
+
+@pytest.mark.parametrize("name", ["Gcad", "DskdReconstruction"], indirect=True)
+def test_maps_have_the_scale_of_normal_images_of_validation(model: AnomalibModule, loco_root: Path) -> None:
+    data = loco(loco_root)
+    data.setup()
+    model.eval()
+    with torch.no_grad():
+        images = [model.pre_processor.transform(batch.image) for batch in data.val_dataloader()]
+        scaled = torch.cat([model.model.scale(model.model.separate_maps(each)) for each in images])
+    values = scaled.transpose(0, 1).flatten(1)
+    torch.testing.assert_close(values.mean(dim=1), torch.zeros(len(values)), rtol=0, atol=1e-3)
+    torch.testing.assert_close(values.std(dim=1), torch.ones(len(values)), rtol=0, atol=1e-2)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the local descriptors are made, before GCAD's training: from a pretrained backbone, on patches of photographs."""
 
-import logging
 from collections.abc import Callable, Sequence
 
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,8 +12,6 @@ from anomalib_scdae.benchmark.baselines.frozen_backbone import FrozenBackbone
 from anomalib_scdae.benchmark.baselines.gcad.networks import DESCRIPTOR, Descriptor
 from anomalib_scdae.inputs.penalty.base import PenaltyImages
 from anomalib_scdae.inputs.penalty.reader import PenaltyReader
-
-logger = logging.getLogger(__name__)
 
 #: Photographs of a step, and patches that are cut out of each.
 PHOTOGRAPHS, PATCHES = 8, 8
@@ -60,7 +58,7 @@ def distil(
             optimizer.step()
             total += float(loss.detach())
             if (step + 1) % max(1, steps // 10) == 0:
-                logger.info("GCAD's descriptors: step %d of %d, mean loss %.4f.", step + 1, steps, total / (step + 1))
+                rank_zero_info(f"GCAD's descriptors: step {step + 1} of {steps}, mean loss {total / (step + 1):.4f}.")
     finally:
         reader.close()
 

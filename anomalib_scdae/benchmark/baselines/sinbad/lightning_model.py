@@ -126,11 +126,6 @@ class Sinbad(GalleryMixin, MemoryBankMixin, AnomalibModule):
         return
 
     @property
-    def trainer_arguments(self) -> dict[str, Any]:
-        """Every image is read once, by one process."""
-        return {"max_epochs": 1, "val_check_interval": 1.0, "num_sanity_val_steps": 0, "devices": 1}
-
-    @property
     def learning_type(self) -> LearningType:
         """Only normal images are needed."""
         return LearningType.ONE_CLASS

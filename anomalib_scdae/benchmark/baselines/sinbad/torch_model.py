@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """SINBAD's levels put together: two stages of a backbone and the raw pixels, over crops of four sizes."""
 
-import logging
 from collections.abc import Iterable, Iterator
 from typing import cast
 
 import torch
 from anomalib.data import InferenceBatch
-from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,8 +14,6 @@ from anomalib_scdae.benchmark.baselines.frozen_backbone import FrozenBackbone
 from anomalib_scdae.benchmark.baselines.sinbad.crops import Crops, cut, fitted, padded, unpadded
 from anomalib_scdae.benchmark.baselines.sinbad.set_gallery import SetGallery
 from anomalib_scdae.errors import UserError, check_at_least_one, check_not_negative
-
-logger = logging.getLogger(__name__)
 
 #: With a coarsest stage of stride 32, less is no image.
 SMALLEST_SIDE = 32
@@ -125,7 +122,7 @@ class SinbadModel(nn.Module):
         for level in self.galleries:
             level.reserve(count)
         for number, crop in enumerate(self.crops.boxes):
-            logger.info("SINBAD learns crop %d of %d.", number + 1, len(self.crops.boxes))
+            rank_zero_info(f"SINBAD learns crop {number + 1} of {len(self.crops.boxes)}.")
             parts = [self._sets(cut(images, crop, self.crop_side)) for images in self._padded_images()]
             for level, sets in zip(self.galleries, zip(*parts, strict=True), strict=True):
                 level.fit(number, torch.cat(sets))
