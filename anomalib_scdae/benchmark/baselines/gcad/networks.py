@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-#: Channels of local descriptors, of the bottleneck and of global ones (section 5.2).
+#: Channels of local descriptors, of the bottleneck and of global ones.
 DESCRIPTOR, BOTTLENECK, GLOBAL = 128, 32, 10
 #: Kernels of the four convolutions by receptive field, with a pooling by two behind each of the first two.
 KERNELS = {17: (4, 4, 2, 1), 33: (4, 4, 3, 4)}

@@ -50,7 +50,7 @@ class BranchPair(nn.Module):
             return (self.local_encoder(images) - self.mean) / self.std
 
     def losses(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the three terms of the loss, each squared distance divided by its channels (section 5.2)."""
+        """Return the three terms of the loss, each squared distance divided by its channels."""
         local, whole = self.described(images), self.global_encoder(images)
         return {
             "distillation": F.mse_loss(self.upsampler(whole), local),

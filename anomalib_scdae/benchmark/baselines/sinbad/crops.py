@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-#: Sides of the crops and the distance from one to the next, in sides of the padded image (section 4.1).
+#: Sides of the crops and the distance from one to the next, in sides of the padded image.
 FRACTIONS = (0.25, 0.5, 0.7, 0.99)
 STRIDE = 0.25
 

@@ -130,7 +130,7 @@ class SinbadModel(nn.Module):
         self.normal.fill_(1)
 
     def standardise(self, normal_images: Iterable[Tensor]) -> None:
-        """Learn the mean scores of normal images, which every level and size is divided by (section 4.1).
+        """Learn the mean scores of normal images, which every level and size is divided by.
 
         Args:
             normal_images: Batches of images of validation; where there are none, every training image's distance from

@@ -132,7 +132,7 @@ class SpadeModel(DynamicBufferMixin, nn.Module):
 
 
 def _pyramid(stages: list[Tensor]) -> Tensor:
-    """Join the stages ``(C_i, h_i, w_i)`` at the size of the first, as ``(h_1 w_1, C_1 + C_2 + C_3)``."""
+    """Join the stages ``(C_i, h_i, w_i)`` at the size of the first (section 3.4), as ``(h_1 w_1, C_1 + C_2 + C_3)``."""
     size = stages[0].shape[-2:]
     enlarged = [F.interpolate(stage[None], size=size, mode="bilinear", align_corners=False)[0] for stage in stages]
     return torch.cat(enlarged).flatten(1).T.contiguous()
