@@ -99,7 +99,7 @@ def test_paper_stands_beside_only_where_categories_are_the_papers_and_is_marked(
     assert set(tile.frame.index) == {""}
     assert not any("†" in group for group, _ in tile.frame.columns)
     assert value(loco, "SCDAE", "paper's average†", "logical").text == "89.4†"
-    only = line(loco, "GCAD† (published only)")
+    only = line(loco, "GCAD†")
     assert only["paper's average†", "mean"].text == "83.4†"
     assert only["pushpins", "logical"].text == "97.5†"
     # A paper's figure never stands in a measured average, and never without its mark.
@@ -110,6 +110,11 @@ def test_paper_stands_beside_only_where_categories_are_the_papers_and_is_marked(
     assert all(entry == MISSING or "†" in entry.text for entry in published)
     assert not any("±" in entry.text or entry.style == "best" for entry in published)
     assert any("NOT measured on the data of this report" in note for note in loco.notes)
+    assert [note.split(":")[0] for note in loco.notes if "found by us" in note] == [
+        "† SPADE, found by us",
+        "† STPM, found by us",
+    ]
+    assert not any("found by us" in note for note in tile.notes)
 
 
 def test_ablation_prints_every_experiment_with_differences_beside_the_papers() -> None:

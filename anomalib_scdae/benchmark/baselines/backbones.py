@@ -53,11 +53,17 @@ def packaged_backbone() -> Iterator[None]:
             model.load_state_dict({key: weights[key] for key in model.state_dict()})
         return model
 
+    create_model.packaged = True  # type: ignore[attr-defined]
     timm.create_model = create_model  # type: ignore[assignment]
     try:
         yield
     finally:
         timm.create_model = original
+
+
+def is_packaged() -> bool:
+    """Tell whether :func:`packaged_backbone` is what timm's models are made by at the moment."""
+    return getattr(timm.create_model, "packaged", False)
 
 
 def check_hub_backbone(backbone: str) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 import yaml
 from anomalib.data import AnomalibDataModule
+from anomalib.data.transforms.utils import extract_transforms_by_type
 from anomalib.data.utils.synthetic import SyntheticAnomalyDataset
 from anomalib.models import AnomalibModule
 from anomalib.pre_processing import PreProcessor
 from lightning.pytorch import seed_everything
 from lightning.pytorch.trainer.states import TrainerFn
 from safetensors.torch import load_file, save
-from torchvision.transforms.v2 import Compose, Normalize, Resize
+from torchvision.transforms.v2 import Normalize
 
 from anomalib_scdae.benchmark.baselines.backbones import (
     PACKAGED_MEAN,
@@ -101,9 +102,9 @@ def build_model(
     arguments, objects = dict(model["init_args"]), {}
     if not accepts(cls, "image_size") and "pre_processor" not in arguments:
         size = height_and_width(image_size)
-        objects["pre_processor"] = (
-            _packaged_normalisation(size) if backbone_weights else cls.configure_pre_processor(image_size=size)
-        )
+        objects["pre_processor"] = cls.configure_pre_processor(image_size=size)
+        if backbone_weights:
+            _normalise_as_packaged(objects["pre_processor"])
     if accepts(cls, "backbone") and not backbone_weights and arguments.get("pre_trained", True):
         check_hub_backbone(arguments.get("backbone") or default_of(cls, "backbone"))
     with packaged_backbone() if backbone_weights else nullcontext():
@@ -149,6 +150,8 @@ def load_trained(cell: Path) -> AnomalibModule:
     return model.eval()
 
 
-def _packaged_normalisation(size: tuple[int, int]) -> PreProcessor:
-    normalize = Normalize(mean=[PACKAGED_MEAN] * 3, std=[PACKAGED_STD] * 3)
-    return PreProcessor(Compose([Resize(size, antialias=True), normalize]))
+def _normalise_as_packaged(pre_processor: PreProcessor) -> None:
+    """Give a pre-processor the normalisation that the packaged weights expect, and leave the rest of it."""
+    for transform in (pre_processor.transform, pre_processor.export_transform):
+        for normalize in extract_transforms_by_type(transform, Normalize):
+            normalize.mean, normalize.std = [PACKAGED_MEAN] * 3, [PACKAGED_STD] * 3

