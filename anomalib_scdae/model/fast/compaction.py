@@ -41,8 +41,8 @@ class Compaction(nn.Module):
         factors: Each branch's factor per channel, averaged over images, ``(K, C)``.
         terms: Each branch's term per channel, averaged over images, ``(K, C)``.
         change: How large what the factors and terms change between images is, against the global squared distance.
-        constant: Whether factors and terms stand for SRM, CRM and SFM, ``()``.
-        is_fitted: Whether all of this has been learnt, ``()``.
+        constant: Whether factors and terms stand for SRM, CRM and SFM, 1 or 0, ``()``.
+        is_fitted: Whether all of this has been learnt, 1 or 0, ``()``.
     """
 
     local: torch.Tensor
@@ -60,8 +60,9 @@ class Compaction(nn.Module):
         self.register_buffer("factors", torch.ones(branches, channels))
         self.register_buffer("terms", torch.zeros(branches, channels))
         self.register_buffer("change", torch.zeros(()))
-        self.register_buffer("constant", torch.tensor(False))
-        self.register_buffer("is_fitted", torch.tensor(False))
+        # Numbers, since callbacks that average weights subtract what they find, which truth values cannot be.
+        self.register_buffer("constant", torch.zeros(()))
+        self.register_buffer("is_fitted", torch.zeros(()))
 
     @torch.no_grad()
     def fit(self, folded: FoldedSCDAE, batches: Iterable[torch.Tensor]) -> None:

@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.fast.compact import CompactSCDAE
@@ -175,6 +176,17 @@ def test_its_state_is_saved() -> None:
     other = SCDAEModel(**model.options).eval()
     other.load_state_dict(model.state_dict())
     torch.testing.assert_close(other.distances(image), model.distances(image), rtol=0, atol=0)
+
+
+def test_its_state_can_be_averaged() -> None:
+    """Callbacks that average weights average all that a model holds."""
+    model = _model()
+    averaged = AveragedModel(model.compaction, use_buffers=True)
+    for _ in range(2):
+        model.fit_compaction(_images())
+        averaged.update_parameters(model.compaction)
+    for name, value in model.compaction.state_dict().items():
+        torch.testing.assert_close(averaged.module.state_dict()[name], value, msg=name)
 
 
 def test_with_gradients_it_is_compact_too() -> None:
