@@ -4,16 +4,17 @@
 Two findings make a compact model possible, and both are measured for each model anew:
 
 - *Differences of features lie in few directions.* ``T - S'`` has 384 channels, but a quarter of as many directions hold
-  97 % of its squared length; of ``Y_k - S''`` a twelfth do. What lies outside of them is nearly the same everywhere,
-  and the quantiles that normalise the maps take it away. As the last convolutions are linear, directions go into
-  their weights, and the others are never computed.
+  about 98 % of its squared length; of ``Y_k - S''`` a twenty-fourth do. Of what lies outside of them a few random
+  directions, made longer, give the squared length on average: little of little is uncertain then, and nothing is left
+  out, wherever an anomaly may lie. As the last convolutions are linear, directions go into their weights, and the
+  other channels are never computed.
 - *Context modules that say the same of every image are constants.* SRM adds a term, CRM and SFM multiply by factors,
   one for each channel and image. Where these do not depend on the image, not even if its quarters change places, they
   are folded into the decoder's last convolution; where they do, they stay.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -21,11 +22,29 @@ from torch import nn
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.fast.folding import Affine, FoldedSCDAE
 
-#: One direction of the local map for so many channels, and one of the global maps.
-CHANNELS_PER_LOCAL_DIRECTION, CHANNELS_PER_GLOBAL_DIRECTION = 4, 12
+
+class Directions(NamedTuple):
+    """How many directions stand for ``C`` channels: one of each kind for so many channels.
+
+    Attributes:
+        per_strongest: Those in which the differences of normal images are longest.
+        per_random: Random ones of the others.
+    """
+
+    per_strongest: int
+    per_random: int
+
+    def of(self, channels: int) -> tuple[int, int]:
+        """Return how many there are of each kind."""
+        strongest = -(-channels // self.per_strongest)
+        return strongest, min(channels - strongest, -(-channels // self.per_random))
+
+
+#: Of the local map, 96 and 32 of 384 channels, and of the global maps, 16 and 16.
+LOCAL, GLOBAL = Directions(4, 12), Directions(24, 24)
 #: How large what the context modules change between images may be, against the squared distance of normal images, for
-#: them to count as constants. Were all of it in the direction of a distance, that would change by 2 %.
-CONSTANT_UNTIL = 1e-4
+#: them to count as constants. Were all of it in the direction of a distance, that would change by a tenth.
+CONSTANT_UNTIL = 2.5e-3
 
 
 class Compaction(nn.Module):
@@ -36,7 +55,7 @@ class Compaction(nn.Module):
         branches: Number of autoencoders ``K``.
 
     Attributes:
-        local: Orthonormal directions of the local map, ``(C, R)``, the strongest last.
+        local: Orthogonal directions of the local map, ``(C, R)``.
         branches: Those of the global maps, ``(C, R')``.
         factors: Each branch's factor per channel, averaged over images, ``(K, C)``.
         terms: Each branch's term per channel, averaged over images, ``(K, C)``.
@@ -55,8 +74,8 @@ class Compaction(nn.Module):
 
     def __init__(self, channels: int, branches: int) -> None:
         super().__init__()
-        self.register_buffer("local", torch.zeros(channels, -(-channels // CHANNELS_PER_LOCAL_DIRECTION)))
-        self.register_buffer("branches", torch.zeros(channels, -(-channels // CHANNELS_PER_GLOBAL_DIRECTION)))
+        self.register_buffer("local", torch.zeros(channels, sum(LOCAL.of(channels))))
+        self.register_buffer("branches", torch.zeros(channels, sum(GLOBAL.of(channels))))
         self.register_buffer("factors", torch.ones(branches, channels))
         self.register_buffer("terms", torch.zeros(branches, channels))
         self.register_buffer("change", torch.zeros(()))
@@ -91,8 +110,8 @@ class Compaction(nn.Module):
             raise UserError(msg)
         self.factors.copy_(torch.cat(factors, dim=1).mean(dim=1))
         self.terms.copy_(torch.cat(terms, dim=1).mean(dim=1))
-        self.local.copy_(local.strongest(self.local.shape[1]))
-        self.branches.copy_(branches.strongest(self.branches.shape[1]))
+        self.local.copy_(local.directions(*LOCAL.of(len(self.local))))
+        self.branches.copy_(branches.directions(*GLOBAL.of(len(self.branches))))
         change = torch.stack([found.change_from(self.factors, self.terms) for found in changes]).max()
         self.change.copy_(change / branches.squared_length())
         self.constant.copy_(self.change < CONSTANT_UNTIL)
@@ -165,8 +184,16 @@ class _Moments:
         """Return the mean square of a channel."""
         return self._sum.diagonal().mean() / self._count
 
-    def strongest(self, count: int) -> torch.Tensor:
-        """Return the ``count`` orthonormal directions in which the features are longest, ``(C, count)``."""
+    def directions(self, strongest: int, random: int) -> torch.Tensor:
+        """Return orthogonal directions along which features are as long as they are, but for chance.
+
+        Args:
+            strongest: Number of those in which the features are longest, each of length 1.
+            random: Number of random ones of the others, whose lengths make up for those that are left out.
+
+        Returns:
+            ``(C, strongest + random)``, the same at every call.
+        """
         if not self._sum.isfinite().all():
             msg = (
                 "A compact model cannot be fitted, since the distances of normal images are not finite: look for NaN "
@@ -174,4 +201,10 @@ class _Moments:
             )
             raise UserError(msg)
         _, directions = torch.linalg.eigh(self._sum.cpu())
-        return directions[:, -count:]
+        kept = directions[:, -strongest:]
+        if not random:
+            return kept
+        generator = torch.Generator().manual_seed(0)
+        drawn = torch.randn(len(kept), random, generator=generator, dtype=kept.dtype)
+        others, _ = torch.linalg.qr(drawn - kept @ (kept.T @ drawn))
+        return torch.cat([kept, others * ((len(kept) - strongest) / random) ** 0.5], dim=1)

@@ -3,11 +3,13 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.optim.swa_utils import AveragedModel
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.fast.compact import CompactSCDAE
-from anomalib_scdae.model.fast.compaction import CONSTANT_UNTIL, Compaction, quarters_moved
+from anomalib_scdae.model.fast.compaction import CONSTANT_UNTIL, LOCAL, Compaction, _Moments, quarters_moved
 from anomalib_scdae.model.fast.folding import Affine, FoldedSCDAE
 from anomalib_scdae.model.torch_model import SCDAEModel
 
@@ -102,16 +104,36 @@ def test_with_all_directions_nothing_is_lost() -> None:
 
 
 @torch.no_grad()
-def test_directions_are_those_in_which_normal_differences_are_longest() -> None:
+def test_directions_are_those_in_which_normal_differences_are_longest_and_random_ones() -> None:
     model, images = _model(), _images()
     model.fit_compaction(images)
+    strongest, random = LOCAL.of(CHANNELS)
+    assert (strongest, random) == (6, 2)
     local = torch.cat([FoldedSCDAE(model).differences(image)[0][0].movedim(1, -1).flatten(0, -2) for image in images])
     _, _, directions = torch.linalg.svd(local.double(), full_matrices=False)
-    count = model.compaction.local.shape[1]
-    expected = directions[:count].T @ directions[:count]
-    torch.testing.assert_close(
-        model.compaction.local @ model.compaction.local.T, expected.float(), rtol=1e-3, atol=1e-4
-    )
+    expected = (directions[:strongest].T @ directions[:strongest]).float()
+    found = model.compaction.local[:, :strongest]
+    torch.testing.assert_close(found @ found.T, expected, rtol=1e-3, atol=1e-4)
+    lengths = torch.tensor([1.0] * strongest + [(CHANNELS - strongest) / random] * random)
+    torch.testing.assert_close(model.compaction.local.T @ model.compaction.local, lengths.diag(), rtol=1e-4, atol=1e-5)
+
+
+@given(st.integers(2, 40), st.integers(1, 40), st.integers(0, 40), st.integers(0, 9))
+@settings(max_examples=50, deadline=None)
+def test_directions_give_the_whole_length_on_average(channels: int, strongest: int, random: int, seed: int) -> None:
+    """What stands for the identity has its trace, and is the identity where there is a direction for every channel."""
+    strongest = min(strongest, channels)
+    random = min(random, channels - strongest)
+    moments = _Moments()
+    features = torch.randn(1, channels, 3, 5, generator=torch.Generator().manual_seed(seed))
+    moments.add(features)
+    directions = moments.directions(strongest, random).float()
+    assert directions.shape == (channels, strongest + random)
+    if random:  # the trace of what stands for the identity is that of the identity
+        assert directions.square().sum() == pytest.approx(channels, rel=1e-4)
+    if strongest + random == channels:
+        along = torch.einsum("bchw,cr->brhw", features, directions).square().sum(dim=1)
+        torch.testing.assert_close(along, features.square().sum(dim=1), rtol=1e-3, atol=1e-4)
 
 
 @torch.no_grad()
@@ -223,7 +245,7 @@ def test_it_takes_less_arithmetic() -> None:
     image = torch.rand(1, 3, 256, 256)
     exact = inference_macs(model, image)
     model.fit_compaction([torch.rand(1, 3, 256, 256)])
-    assert inference_macs(model, image) < 0.65 * exact
+    assert inference_macs(model, image) < 0.66 * exact
     model.compaction.constant.fill_(False)
     assert inference_macs(model, image) < 0.75 * exact
 
@@ -248,8 +270,9 @@ def test_no_image_is_refused() -> None:
 
 def test_small_models_have_a_direction_at_least() -> None:
     compaction = Compaction(channels=3, branches=2)
-    assert compaction.local.shape == (3, 1)
-    assert compaction.branches.shape == (3, 1)
+    assert compaction.local.shape == (3, 2)
+    assert compaction.branches.shape == (3, 2)
+    assert Compaction(channels=1, branches=1).local.shape == (1, 1)
 
 
 @torch.no_grad()
