@@ -12,9 +12,16 @@ import pytest
 import torch
 from anomalib.data import Folder
 from lightning.pytorch.trainer.states import TrainerFn
+from safetensors.torch import load_file
 
 from anomalib_scdae.benchmark.cell import run
-from anomalib_scdae.benchmark.cell.build import build_datamodule, build_model, hashes_of_files, save_weights
+from anomalib_scdae.benchmark.cell.build import (
+    build_datamodule,
+    build_model,
+    hashes_of_files,
+    load_weights,
+    save_weights,
+)
 from anomalib_scdae.benchmark.cells import CellFolder
 from anomalib_scdae.benchmark.store import check_same_files, write_results
 from anomalib_scdae.errors import UserError
@@ -170,6 +177,25 @@ def test_weights_of_another_cell_are_tested_and_not_trained(
     assert again["score"].to_numpy() == pytest.approx(again["score_local"].to_numpy())  # the local map alone
     assert any("those of first" in note for note in second.result()["notes"])
     assert second.result()["training"] == first.result()["training"]
+
+
+def test_what_makes_a_model_compact_is_not_taken_over_but_learnt(
+    tmp_path: Path, loco_root: Path, model_arguments: dict[str, Any]
+) -> None:
+    exact, compact = (
+        {"class_path": "SCDAE", "init_args": {**model_arguments, "compact": kind}} for kind in (False, True)
+    )
+    first = CellFolder(tmp_path, scdae_cell(loco_root, model_arguments))
+    first.begin()
+    save_weights(build_model(exact, 256), first.weights)
+    first.write_training({"training": {}})
+    first.write_result({"status": "finished"})
+    second = CellFolder(tmp_path, scdae_cell(loco_root, compact["init_args"], "second", weights_of={"id": "first"}))
+    run.take_over(second, build_model(compact, 256))
+    taken = build_model(compact, 256)
+    load_weights(taken, second.weights)
+    assert not taken.model.is_compact
+    assert load_file(second.weights).keys() == load_file(first.weights).keys()
 
 
 def test_weights_of_a_cell_that_is_not_finished_or_other_networks_are_refused(
