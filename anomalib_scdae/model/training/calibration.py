@@ -21,7 +21,7 @@ from torchmetrics import Metric
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.distances import Distances
-from anomalib_scdae.model.training.training_set import images_of, spread_over_training
+from anomalib_scdae.model.training.training_set import has_training_set, images_of, spread_over_training
 
 #: How many normal training images stand in where there is no normal validation image.
 MAX_STAND_INS = 100
@@ -191,15 +191,8 @@ class Calibration(Callback):
             UserError: If there is no training image to fit it to.
         """
         compaction = pl_module.model.compaction
-        if compaction is None or compaction.is_fitted:
-            return
-        if not hasattr(getattr(trainer, "datamodule", None), "train_data"):
-            msg = (
-                "compact: true needs normal images for a checkpoint that was trained without it, and this command has "
-                "none: run `anomalib-scdae compact` with the checkpoint and the training data, and use what it writes."
-            )
-            raise UserError(msg)
-        self.ensure(trainer, pl_module)
+        if compaction is not None and not compaction.is_fitted:
+            self.ensure(trainer, pl_module)
 
     def complete(self, trainer: Trainer, pl_module: SCDAEModule, state: dict[str, Any]) -> None:
         """Put the statistics of its weights into ``state``, a state dict of ``pl_module`` that is about to be saved.
@@ -272,9 +265,24 @@ class Calibration(Callback):
 
 
 def _fit_compaction(trainer: Trainer, pl_module: SCDAEModule) -> None:
-    """Fit a compact model to the present weights, before anything is calibrated with it; any other stays as it is."""
-    if pl_module.model.compaction is None:
+    """Fit a compact model to the present weights, before anything is calibrated with it; any other stays as it is.
+
+    So does one whose checkpoint was fitted where there is no training set, as in a validation with loaders.
+
+    Raises:
+        UserError: If there is no training image to fit it to, and it has never been fitted.
+    """
+    compaction = pl_module.model.compaction
+    if compaction is None:
         return
+    if not has_training_set(trainer):
+        if compaction.is_fitted:
+            return
+        msg = (
+            "compact: true needs normal images for a checkpoint that was trained without it, and this command has "
+            "none: run `anomalib-scdae compact` with the checkpoint and the training data, and use what it writes."
+        )
+        raise UserError(msg)
     batches = _prepared(trainer, pl_module, spread_over_training(trainer, COMPACTION_IMAGES))
     with evaluating(pl_module):
         pl_module.model.fit_compaction(images_of(batch) for batch in batches)

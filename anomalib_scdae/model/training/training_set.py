@@ -34,6 +34,11 @@ def training_dataset(trainer: Trainer) -> AnomalibDataset:
     raise UserError(msg)
 
 
+def has_training_set(trainer: Trainer) -> bool:
+    """Return whether :func:`training_dataset` would find one."""
+    return hasattr(getattr(trainer, "datamodule", None), "train_data") or trainer.train_dataloader is not None
+
+
 def spread_over_training(trainer: Trainer, count: int) -> DataLoader:
     """Return at most ``count`` images, evenly spread over the training set, one by one.
 
@@ -42,7 +47,9 @@ def spread_over_training(trainer: Trainer, count: int) -> DataLoader:
     """
     dataset = training_dataset(trainer)
     indices = range(0, len(dataset), max(1, -(-len(dataset) // count)))
-    return DataLoader(Subset(dataset, list(indices)), batch_size=1, collate_fn=dataset.collate_fn)
+    # A loader may be of any dataset, as of a part of Anomalib's.
+    collate = getattr(dataset, "collate_fn", None) or trainer.train_dataloader.collate_fn
+    return DataLoader(Subset(dataset, list(indices)), batch_size=1, collate_fn=collate)
 
 
 def first_training_batch(trainer: Trainer) -> Batch:

@@ -9,6 +9,7 @@ import torch
 from anomalib.data import MVTecLOCO, PredictDataset
 from anomalib.deploy import CompressionType
 from anomalib.engine import Engine
+from torch.utils.data import DataLoader, Subset
 
 from anomalib_scdae import SCDAE
 from anomalib_scdae.cli import main
@@ -107,6 +108,32 @@ def test_where_there_are_no_images_it_is_refused(trained: dict[bool, Path], loco
     for export in (model.to_torch, model.to_onnx, model.to_openvino):
         with pytest.raises(UserError, match="anomalib-scdae compact"):
             export(tmp_path)
+
+
+def test_a_validation_without_training_images_leaves_it_as_it_is(
+    trained: dict[bool, Path], loco_root: Path, tmp_path: Path
+) -> None:
+    data = _data(loco_root)
+    data.setup("validate")
+    model = SCDAE.load_from_checkpoint(trained[True])
+    before = {name: value.clone() for name, value in model.model.compaction.state_dict().items()}
+    _engine(tmp_path).validate(model, dataloaders=data.val_dataloader())
+    for name, value in model.model.compaction.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    exact = SCDAE.load_from_checkpoint(trained[False], compact=True)
+    with pytest.raises(UserError, match="anomalib-scdae compact"):
+        _engine(tmp_path).validate(exact, dataloaders=data.val_dataloader())
+
+
+def test_a_loader_may_be_of_a_part_of_the_images(
+    loco_root: Path, teacher_file: Path, penalty_folder: Path, tmp_path: Path
+) -> None:
+    data = _data(loco_root)
+    data.setup("fit")
+    model = SCDAE(teacher=str(teacher_file), penalty_images=str(penalty_folder), compact=True, **OPTIONS)
+    loader = DataLoader(Subset(data.train_data, [0, 2]), collate_fn=data.train_data.collate_fn)
+    _engine(tmp_path).fit(model, train_dataloaders=loader, val_dataloaders=data.val_dataloader())
+    assert model.model.is_compact
 
 
 @pytest.mark.parametrize("size", [None, (256, 256)], ids=["any size", "fixed size"])
