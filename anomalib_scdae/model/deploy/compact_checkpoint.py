@@ -47,15 +47,20 @@ def compact(*, ckpt_path: Path, data: AnomalibDataModule, output: Path | None = 
     with tempfile.TemporaryDirectory(prefix="anomalib-scdae-compact-") as folder:
         engine = Engine(default_root_dir=folder, logger=False)
         engine.validate(model, datamodule=data)
+        if not model.model.is_compact:  # without a validation image, nothing is validated: training images stand in
+            model.to(engine.trainer.strategy.root_device)
+            model.calibration.ensure_compact(engine.trainer, model)
         with replacing(target) as temporary:
             engine.trainer.save_checkpoint(temporary, weights_only=True)
-        _tell(model, _scores(engine, exact, data), _scores(engine, model, data))
+        _tell(model, *(_scores(engine, one, data) for one in (exact, model)))
     Console().print(f"Written to {target}", soft_wrap=True)
     return target
 
 
 def _scores(engine: Engine, model: SCDAE, data: AnomalibDataModule) -> torch.Tensor:
     """Return the scores of the validation images, in which 0.5 is the threshold."""
+    if not len(getattr(data, "val_data", ())):
+        return torch.empty(0)
     batches: Any = engine.predict(model, dataloaders=data.val_dataloader(), return_predictions=True)
     return torch.cat([batch.pred_score.flatten() for batch in batches])
 
@@ -69,8 +74,10 @@ def _tell(model: SCDAE, before: torch.Tensor, after: torch.Tensor) -> None:
         else "SRM, CRM and SFM say different things of different images here, and stay as they are."
     )
     difference = (before - after).abs()
-    Console().print(
-        f"{modules} The scores of {len(after)} validation images, between 0 and 1, change by "
-        f"{difference.mean():.3f} on average and by {difference.max():.3f} at most.",
-        soft_wrap=True,
+    scores = (
+        f" The scores of {len(after)} validation images, between 0 and 1, change by {difference.mean():.3f} on average "
+        f"and by {difference.max():.3f} at most."
+        if len(after)
+        else ""
     )
+    Console().print(modules + scores, soft_wrap=True)

@@ -136,6 +136,22 @@ def test_a_loader_may_be_of_a_part_of_the_images(
     assert model.model.is_compact
 
 
+def test_the_command_needs_no_validation_images(
+    trained: dict[bool, Path], loco_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Training images stand in, as in a training."""
+    options = {"name": "part", "root": loco_root / "part/train", "normal_dir": "good", "num_workers": 0}
+    options |= {"val_split_mode": "none", "test_split_mode": "none"}
+    data = ["--data", "Folder", *(part for key, value in options.items() for part in (f"--data.{key}", str(value)))]
+    output = tmp_path / "part.ckpt"
+    assert main(["compact", "--ckpt_path", str(trained[False]), *data, "--output", str(output)]) == 0
+    assert "validation images" not in capsys.readouterr().out
+    made, before = SCDAE.load_from_checkpoint(output), SCDAE.load_from_checkpoint(trained[False])
+    assert made.model.is_compact
+    assert not torch.equal(made.model.anomaly_map.lower, before.model.anomaly_map.lower)
+    assert made.post_processor.image_threshold != before.post_processor.image_threshold
+
+
 @pytest.mark.parametrize("size", [None, (256, 256)], ids=["any size", "fixed size"])
 def test_exports_equal_pytorch(afterwards: Path, tmp_path: Path, size: tuple[int, int] | None) -> None:
     import openvino
