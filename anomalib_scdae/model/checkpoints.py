@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.calibration import Calibration
 from anomalib_scdae.model.training.checkpoint_file import check_checkpoint_file
@@ -71,6 +72,13 @@ class SCDAECheckpoints(ScheduledTraining):
             return
         trainer: Any = self.trainer
         if trainer.state.fn == TrainerFn.FITTING:
+            if "optimizer_states" not in checkpoint:
+                msg = (
+                    f"{trainer.ckpt_path} holds weights alone, as `anomalib-scdae compact` writes them, from which no "
+                    "training can go on: pass the checkpoint that the training has written, with --model.compact true "
+                    "for a compact model."
+                )
+                raise UserError(msg)
             self._trained_from = _resolved(trainer.ckpt_path)
             self.adopt_schedule(checkpoint.get("hyper_parameters", {}))
         elif trainer.state.fn == TrainerFn.TESTING and self._trained_from == _resolved(trainer.ckpt_path) is not None:

@@ -107,12 +107,11 @@ def take_over(folder: CellFolder, model: AnomalibModule) -> None:
         msg = f"It takes the weights of the cell {name}, which is not finished or has not kept them: run it first."
         raise UserError(msg)
     state, needed = load_file(weights), model.state_dict()
-    kept = {key: state[key] for key in needed if key in state}
-    # The model says itself what it cannot do without: what makes SCDAE compact is learnt when it is validated.
-    if lacking := model.load_state_dict(kept, strict=False).missing_keys:
+    # What makes SCDAE compact is learnt anew when it is validated.
+    if lacking := [key for key in needed if key not in state and not key.startswith("model.compaction.")]:
         msg = f"The weights of the cell {name} lack {lacking[0]}: weights_of must name a row with the same networks."
         raise UserError(msg)
-    save_state(kept, folder.weights)
+    save_state({key: state[key] for key in needed if key in state}, folder.weights)
     training.pop("snapshots", None)
     folder.write_training({**training, "size": count_parameters(model.model)})
 

@@ -40,12 +40,12 @@ def compact(*, ckpt_path: Path, data: AnomalibDataModule, output: Path | None = 
         msg = f"--output is the checkpoint itself, {ckpt_path}: name another file."
         raise UserError(msg)
     exact = SCDAE.load_from_checkpoint(ckpt_path)
-    if exact.model.compaction is not None:
+    if exact.model.is_compact:
         msg = f"{ckpt_path} is of a compact model already: test, predict and export use it as it is."
         raise UserError(msg)
     model = SCDAE.load_from_checkpoint(ckpt_path, compact=True)
     with tempfile.TemporaryDirectory(prefix="anomalib-scdae-compact-") as folder:
-        engine = Engine(default_root_dir=folder, logger=False)
+        engine = Engine(default_root_dir=folder, logger=False, devices=1)
         engine.validate(model, datamodule=data)
         if not model.model.is_compact:  # without a validation image, nothing is validated: training images stand in
             model.to(engine.trainer.strategy.root_device)

@@ -201,6 +201,9 @@ class Calibration(Callback):
         been tried in one process only: of several, each would have to take part in the pass that calibrates them.
         """
         if self.left_out:
+            # What a compact model has learnt is of other weights, with which it would be wrong without a word.
+            fitted = {name: value for name, value in state.items() if name.endswith("compaction.is_fitted")}
+            state.update({name: torch.zeros_like(value) for name, value in fitted.items()})
             return
         with _weights_of(pl_module, state):
             self.ensure(trainer, pl_module)

@@ -48,7 +48,8 @@ def spread_over_training(trainer: Trainer, count: int) -> DataLoader:
     dataset = training_dataset(trainer)
     indices = range(0, len(dataset), max(1, -(-len(dataset) // count)))
     # A loader may be of any dataset, as of a part of Anomalib's.
-    collate = getattr(dataset, "collate_fn", None) or cast("Any", trainer.train_dataloader).collate_fn
+    loader: Any = trainer.train_dataloader
+    collate = dataset.collate_fn if hasattr(dataset, "collate_fn") else loader.collate_fn
     return DataLoader(Subset(dataset, list(indices)), batch_size=1, collate_fn=collate)
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Subset
 from anomalib_scdae import SCDAE
 from anomalib_scdae.cli import main
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.model.deploy import compact_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -194,6 +195,44 @@ def test_a_resumed_training_stays_compact(trained: dict[bool, Path], loco_root: 
     engine = Engine(max_steps=3, default_root_dir=tmp_path, accelerator="cpu", enable_progress_bar=False, logger=False)
     engine.fit(model, datamodule=_data(loco_root), ckpt_path=trained[True])
     assert model.model.is_compact
+
+
+def test_weights_alone_are_no_training_to_go_on_with(afterwards: Path, loco_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds weights alone"):
+        _engine(tmp_path).fit(SCDAE(**OPTIONS), datamodule=_data(loco_root), ckpt_path=afterwards)
+
+
+def test_weights_that_are_saved_uncalibrated_are_not_called_compact(
+    trained: dict[bool, Path], loco_root: Path, tmp_path: Path
+) -> None:
+    """As those of a training whose images cannot be read any more; the command makes them compact."""
+    model = SCDAE.load_from_checkpoint(trained[True])
+    saved = torch.load(trained[True], weights_only=False)
+    model.calibration.left_out = True
+    model.calibration.complete(None, model, saved["state_dict"])
+    path = tmp_path / "interrupted.ckpt"
+    torch.save(saved, path)
+    assert model.model.is_compact
+    assert not SCDAE.load_from_checkpoint(path).model.is_compact
+    assert SCDAE.load_from_checkpoint(
+        compact_checkpoint.compact(ckpt_path=path, data=_data(loco_root))
+    ).model.is_compact
+
+
+def test_the_command_is_one_process(
+    trained: dict[bool, Path], loco_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several, each would write the checkpoint."""
+    made = []
+
+    def engine(**options: object) -> None:
+        made.append(options)
+        raise UserError
+
+    monkeypatch.setattr(compact_checkpoint, "Engine", engine)
+    with pytest.raises(UserError):
+        compact_checkpoint.compact(ckpt_path=trained[False], data=_data(loco_root))
+    assert made[0]["devices"] == 1
 
 
 def test_mistakes_are_told(trained: dict[bool, Path], loco_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
