@@ -108,11 +108,13 @@ class Compaction(nn.Module):
         if not factors:
             msg = "A compact model is fitted to normal images, and there is none: pass a datamodule that has some."
             raise UserError(msg)
+        # First what may be refused, so that what is known stays whole.
+        found = local.directions(*LOCAL.of(len(self.local))), branches.directions(*GLOBAL.of(len(self.branches)))
+        for known, value in zip((self.local, self.branches), found, strict=True):
+            known.copy_(value)
         self.factors.copy_(torch.cat(factors, dim=1).mean(dim=1))
         self.terms.copy_(torch.cat(terms, dim=1).mean(dim=1))
-        self.local.copy_(local.directions(*LOCAL.of(len(self.local))))
-        self.branches.copy_(branches.directions(*GLOBAL.of(len(self.branches))))
-        change = torch.stack([found.change_from(self.factors, self.terms) for found in changes]).max()
+        change = torch.stack([each.change_from(self.factors, self.terms) for each in changes]).max()
         self.change.copy_(change / branches.squared_length())
         self.constant.copy_(self.change < CONSTANT_UNTIL)
         self.is_fitted.fill_(True)
