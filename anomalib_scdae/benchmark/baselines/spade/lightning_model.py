@@ -19,7 +19,7 @@ from anomalib_scdae.benchmark.baselines.spade.torch_model import SpadeModel
 from anomalib_scdae.metrics import loco_evaluator
 from anomalib_scdae.model.training.training_set import images_of
 
-#: The paper's pre-processing (section 3.5).
+#: The paper's pre-processing.
 SHORTER_SIDE, CROP = 256, 224
 
 

@@ -20,8 +20,8 @@ class SpadeModel(DynamicBufferMixin, nn.Module):
     Args:
         backbone: timm's name of the backbone.
         pre_trained: Whether the backbone has its weights.
-        neighbours: Training images ``K`` that an image is compared with (section 3.2).
-        pixel_neighbours: Features ``kappa`` of these that a position is compared with (section 3.3).
+        neighbours: Training images ``K`` that an image is compared with (the first stage).
+        pixel_neighbours: Features ``kappa`` of these that a position is compared with (the second stage).
         sigma: Standard deviation of the map's smoothing, in pixels.
 
     Attributes:
@@ -88,7 +88,7 @@ class SpadeModel(DynamicBufferMixin, nn.Module):
         return InferenceBatch(pred_score=distances.mean(dim=1), anomaly_map=self.blur(enlarged))
 
     def nearest_images(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """Find the nearest training images (section 3.2).
+        """Find the nearest training images (the first stage).
 
         Args:
             pooled: Averages of the last stage, ``(B, C_4)``.
@@ -102,7 +102,7 @@ class SpadeModel(DynamicBufferMixin, nn.Module):
         return found.values, found.indices
 
     def pixel_distances(self, stages: list[Tensor], nearest: Tensor) -> Tensor:
-        """Compare every position with all positions of the nearest images (section 3.3).
+        """Compare every position with all positions of the nearest images (the second stage).
 
         Args:
             stages: Of one image, ``(C_i, h_i, w_i)``.
@@ -132,7 +132,7 @@ class SpadeModel(DynamicBufferMixin, nn.Module):
 
 
 def _pyramid(stages: list[Tensor]) -> Tensor:
-    """Join the stages ``(C_i, h_i, w_i)`` at the size of the first (section 3.4), as ``(h_1 w_1, C_1 + C_2 + C_3)``."""
+    """Join the stages ``(C_i, h_i, w_i)`` at the size of the first, as ``(h_1 w_1, C_1 + C_2 + C_3)``."""
     size = stages[0].shape[-2:]
     enlarged = [F.interpolate(stage[None], size=size, mode="bilinear", align_corners=False)[0] for stage in stages]
     return torch.cat(enlarged).flatten(1).T.contiguous()
