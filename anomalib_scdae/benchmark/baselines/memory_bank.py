@@ -6,12 +6,13 @@ from typing import Any, NoReturn
 
 import psutil
 import torch
+from anomalib.data import Batch
 from lightning.pytorch import Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.deploy.pre_processing import transformed
-from anomalib_scdae.model.training.training_set import first_training_batch, training_dataset
+from anomalib_scdae.model.training.training_set import first_training_batch, images_of, training_dataset
 
 _GIB = 2**30
 
@@ -19,14 +20,15 @@ _GIB = 2**30
 class GalleryMixin:
     """Says before the fit how much memory the gallery will take, and refuses where there is not as much.
 
-    A class that uses it has a :attr:`method`, :meth:`gallery_bytes` and :meth:`start_gallery`, and comes before
-    Anomalib's ``MemoryBankMixin`` in the order of bases.
+    A class that uses it has a :attr:`method`, :meth:`gallery_bytes` and :meth:`start_gallery`; its networks
+    ``add`` images. It comes before Anomalib's ``MemoryBankMixin`` in the order of bases.
     """
 
     #: What sentences call it.
     method: str
     #: Whether the benchmark validates the final weights before it tests them: the only validation has seen them.
     validate_final_weights = False
+    model: Any
     trainer: Trainer
     device: torch.device
     pre_processor: Any
@@ -52,6 +54,16 @@ class GalleryMixin:
         count = len(training_dataset(self.trainer))
         check_room(f"{self.method}'s gallery of {count} images", self.gallery_bytes(count, images), self.device)
         self.start_gallery(count, images)
+
+    def training_step(self, batch: Batch, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Put a batch into the gallery; the loss is there for Lightning."""
+        del args, kwargs
+        self.model.add(images_of(batch))
+        return torch.tensor(0.0, requires_grad=True, device=self.device)
+
+    def configure_optimizers(self) -> None:
+        """There is nothing to optimize."""
+        return
 
     @property
     def trainer_arguments(self) -> dict[str, Any]:

@@ -4,21 +4,19 @@
 from typing import Any
 
 import torch
-from anomalib import LearningType
 from anomalib.data import Batch
-from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
 
 from anomalib_scdae.benchmark.baselines.dadf.torch_model import DadfModel
+from anomalib_scdae.benchmark.baselines.table1_system import Table1Mixin
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.metrics import loco_evaluator
 from anomalib_scdae.model.training.training_set import images_of
 
 #: Optimizer steps of the paper's two trainings for ``n`` images, in images: 200 epochs of batches of 8, 15 of 16.
 PAPER_STEPS = (200 / 8, 15 / 16)
 
 
-class Dadf(AnomalibModule):
+class Dadf(Table1Mixin, AnomalibModule):  # type: ignore[misc]
     """DADF (Yao, Luo and Yu, "Normal reference attention and defective feature perception", arXiv:2303.17882, 2023).
 
     A transformer learns to reconstruct a backbone's features in two ways, then flows learn how features and
@@ -82,11 +80,6 @@ class Dadf(AnomalibModule):
             self.size = size
             self.model = DadfModel(size, pre_trained=False, **self.networks)
 
-    @staticmethod
-    def configure_evaluator() -> Evaluator:
-        """Return the benchmark's evaluation, from raw scores."""
-        return loco_evaluator()
-
     def on_train_start(self) -> None:
         """Find out when the flows' turn is.
 
@@ -119,23 +112,8 @@ class Dadf(AnomalibModule):
         self.log("train_loss", loss.detach(), on_step=True, on_epoch=True, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Any:
-        """Compute scores and maps, from which the post-processor takes its thresholds."""
-        del args, kwargs
-        return batch.update(**self.model(images_of(batch))._asdict())
-
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW for the transformer and, as AdamW without decay is Adam, for the flows."""
         transformer: dict[str, Any] = {"params": self.model.transformer.parameters()}
         flows: dict[str, Any] = {"params": self.model.flows.parameters(), "lr": self.flow_lr, "weight_decay": 0.0}
         return torch.optim.AdamW([transformer, flows], lr=self.lr)
-
-    @property
-    def trainer_arguments(self) -> dict[str, Any]:
-        """Validation before the first step would only take time."""
-        return {"num_sanity_val_steps": 0}
-
-    @property
-    def learning_type(self) -> LearningType:
-        """Only normal images are needed."""
-        return LearningType.ONE_CLASS

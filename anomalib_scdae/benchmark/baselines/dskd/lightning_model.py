@@ -4,18 +4,16 @@
 from typing import Any
 
 import torch
-from anomalib import LearningType
 from anomalib.data import Batch
-from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
 
 from anomalib_scdae.benchmark.baselines.dskd.torch_model import DskdReconstructionModel
 from anomalib_scdae.benchmark.baselines.map_scale import MapScaleMixin
-from anomalib_scdae.metrics import loco_evaluator
+from anomalib_scdae.benchmark.baselines.table1_system import Table1Mixin
 from anomalib_scdae.model.training.training_set import images_of
 
 
-class DskdReconstruction(MapScaleMixin, AnomalibModule):  # type: ignore[misc]
+class DskdReconstruction(MapScaleMixin, Table1Mixin, AnomalibModule):  # type: ignore[misc]
     """DSKD (Zhang, Suganuma and Okatani, "Contextual affinity distillation for image anomaly detection", WACV, 2024).
 
     A reconstruction from its description, since its details are not public: figures of this class are not the
@@ -42,38 +40,13 @@ class DskdReconstruction(MapScaleMixin, AnomalibModule):  # type: ignore[misc]
         self.lr = lr
         self.model = DskdReconstructionModel(backbone, pre_trained)
 
-    @staticmethod
-    def configure_evaluator() -> Evaluator:
-        """Return the benchmark's evaluation, from raw scores."""
-        return loco_evaluator()
-
     def training_step(self, batch: Batch, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Return the sum of both students' losses, which share no weights."""
         del args, kwargs
-        losses = self.model.losses(images_of(batch))
-        for name, value in losses.items():
-            self.log(f"train_{name}", value.detach(), on_step=True, on_epoch=False)
-        loss = losses["local"] + losses["global"]
-        self.log("train_loss", loss.detach(), on_step=True, on_epoch=True, prog_bar=True)
-        return loss
-
-    def validation_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Any:
-        """Compute scores and maps, from which the post-processor takes its thresholds."""
-        del args, kwargs
-        return batch.update(**self.model(images_of(batch))._asdict())
+        return self.log_losses(self.model.losses(images_of(batch)))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return reverse distillation's optimizer."""
         students = (self.model.local_student, self.model.global_student)
         learnt = [value for student in students for value in student.parameters()]
         return torch.optim.Adam(learnt, lr=self.lr, betas=(0.5, 0.99))
-
-    @property
-    def trainer_arguments(self) -> dict[str, Any]:
-        """Validation before the first step would only take time."""
-        return {"num_sanity_val_steps": 0}
-
-    @property
-    def learning_type(self) -> LearningType:
-        """Only normal images are needed."""
-        return LearningType.ONE_CLASS

@@ -4,18 +4,16 @@
 from typing import Any
 
 import torch
-from anomalib import LearningType
 from anomalib.data import Batch
-from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from anomalib_scdae.benchmark.baselines.gcad.distillation import distil
 from anomalib_scdae.benchmark.baselines.gcad.torch_model import GcadModel
 from anomalib_scdae.benchmark.baselines.map_scale import MapScaleMixin
+from anomalib_scdae.benchmark.baselines.table1_system import Table1Mixin
 from anomalib_scdae.errors import check_at_least_one
 from anomalib_scdae.inputs.penalty import load_penalty_images
-from anomalib_scdae.metrics import loco_evaluator
 from anomalib_scdae.model.deploy.pre_processing import transformed
 from anomalib_scdae.model.training.training_set import images_of
 
@@ -23,7 +21,7 @@ from anomalib_scdae.model.training.training_set import images_of
 PHOTOGRAPH_SIZE = (256, 256)
 
 
-class Gcad(MapScaleMixin, AnomalibModule):  # type: ignore[misc]
+class Gcad(MapScaleMixin, Table1Mixin, AnomalibModule):  # type: ignore[misc]
     """GCAD (Bergmann, Batzner, Fauser, Sattlegger and Steger, "Beyond dents and scratches", IJCV, 2022).
 
     A local branch regresses descriptors of patches, a global one a map that an encoder makes of 32 numbers for the
@@ -58,11 +56,6 @@ class Gcad(MapScaleMixin, AnomalibModule):  # type: ignore[misc]
         self.lr, self.weight_decay = lr, weight_decay
         self.model = GcadModel(backbone, pre_trained)
 
-    @staticmethod
-    def configure_evaluator() -> Evaluator:
-        """Return the benchmark's evaluation, from raw scores."""
-        return loco_evaluator()
-
     def on_train_start(self) -> None:
         """Make the descriptors, unless a checkpoint has them, without touching the training's random numbers."""
         if self.model.is_distilled:
@@ -85,29 +78,9 @@ class Gcad(MapScaleMixin, AnomalibModule):  # type: ignore[misc]
     def training_step(self, batch: Batch, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Return the sum of the losses of both branches at both receptive fields."""
         del args, kwargs
-        losses = self.model.losses(images_of(batch))
-        for name, value in losses.items():
-            self.log(f"train_{name}", value.detach(), on_step=True, on_epoch=False)
-        loss = torch.stack(list(losses.values())).sum()
-        self.log("train_loss", loss.detach(), on_step=True, on_epoch=True, prog_bar=True)
-        return loss
-
-    def validation_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Any:
-        """Compute scores and maps, from which the post-processor takes its thresholds."""
-        del args, kwargs
-        return batch.update(**self.model(images_of(batch))._asdict())
+        return self.log_losses(self.model.losses(images_of(batch)))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam over all but the backbone and the descriptors."""
         learnt = [value for pair in self.model.pairs for value in pair.parameters() if value.requires_grad]
         return torch.optim.Adam(learnt, lr=self.lr, weight_decay=self.weight_decay)
-
-    @property
-    def trainer_arguments(self) -> dict[str, Any]:
-        """Validation before the first step would only take time."""
-        return {"num_sanity_val_steps": 0}
-
-    @property
-    def learning_type(self) -> LearningType:
-        """Only normal images are needed."""
-        return LearningType.ONE_CLASS

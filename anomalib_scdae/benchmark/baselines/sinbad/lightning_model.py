@@ -5,9 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from anomalib import LearningType
-from anomalib.data import Batch
-from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
 from anomalib.models.components import MemoryBankMixin
 from anomalib.pre_processing import PreProcessor
@@ -18,13 +15,12 @@ from anomalib_scdae.benchmark.baselines.memory_bank import GalleryMixin
 from anomalib_scdae.benchmark.baselines.normal_images import normal_validation_images
 from anomalib_scdae.benchmark.baselines.sinbad.full_size import FullSizePreProcessor
 from anomalib_scdae.benchmark.baselines.sinbad.torch_model import SinbadModel
-from anomalib_scdae.metrics import loco_evaluator
-from anomalib_scdae.model.training.training_set import images_of
+from anomalib_scdae.benchmark.baselines.table1_system import Table1Mixin
 
 MAP_SIZE = (256, 256)
 
 
-class Sinbad(GalleryMixin, MemoryBankMixin, AnomalibModule):
+class Sinbad(GalleryMixin, MemoryBankMixin, Table1Mixin, AnomalibModule):
     """SINBAD (Cohen, Tzachor and Hoshen, "Set features for fine-grained anomaly detection", TMLR, 2023).
 
     Every crop is a set of features, whatever their places; the histograms of their random projections are compared with
@@ -85,11 +81,6 @@ class Sinbad(GalleryMixin, MemoryBankMixin, AnomalibModule):
         normalize = Normalize(mean=IMAGENET_MEAN, std=IMAGENET_STD)
         return FullSizePreProcessor(Compose([normalize]), image_size or MAP_SIZE)
 
-    @staticmethod
-    def configure_evaluator() -> Evaluator:
-        """Return the benchmark's evaluation, from raw scores."""
-        return loco_evaluator()
-
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Give maps the size that masks have in the checkpoint's pre-processor."""
         super().on_load_checkpoint(checkpoint)
@@ -104,28 +95,8 @@ class Sinbad(GalleryMixin, MemoryBankMixin, AnomalibModule):
         del count, images
         self.model.start()
 
-    def training_step(self, batch: Batch, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Keep a batch until the fit; the loss is there for Lightning."""
-        del args, kwargs
-        self.model.add(images_of(batch))
-        return torch.tensor(0.0, requires_grad=True, device=self.device)
-
     @torch.no_grad()
     def fit(self) -> None:
         """Learn what is normal, crop by crop, and the scale of the scores."""
         self.model.fit()
         self.model.standardise(normal_validation_images(self))
-
-    def validation_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Any:
-        """Compute scores and maps, from which the post-processor takes its thresholds."""
-        del args, kwargs
-        return batch.update(**self.model(images_of(batch))._asdict())
-
-    def configure_optimizers(self) -> None:
-        """There is nothing to optimize."""
-        return
-
-    @property
-    def learning_type(self) -> LearningType:
-        """Only normal images are needed."""
-        return LearningType.ONE_CLASS

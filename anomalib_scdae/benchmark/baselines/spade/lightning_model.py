@@ -5,9 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from anomalib import LearningType
-from anomalib.data import Batch
-from anomalib.metrics import Evaluator
 from anomalib.models import AnomalibModule
 from anomalib.models.components import MemoryBankMixin
 from anomalib.pre_processing import PreProcessor
@@ -16,14 +13,13 @@ from torchvision.transforms.v2 import CenterCrop, Compose, Normalize, Resize
 from anomalib_scdae.benchmark.baselines.frozen_backbone import IMAGENET_MEAN, IMAGENET_STD
 from anomalib_scdae.benchmark.baselines.memory_bank import GalleryMixin
 from anomalib_scdae.benchmark.baselines.spade.torch_model import SpadeModel
-from anomalib_scdae.metrics import loco_evaluator
-from anomalib_scdae.model.training.training_set import images_of
+from anomalib_scdae.benchmark.baselines.table1_system import Table1Mixin
 
 #: The paper's pre-processing.
 SHORTER_SIDE, CROP = 256, 224
 
 
-class Spade(GalleryMixin, MemoryBankMixin, AnomalibModule):
+class Spade(GalleryMixin, MemoryBankMixin, Table1Mixin, AnomalibModule):
     """SPADE (Cohen and Hoshen, "Sub-image anomaly detection with deep pyramid correspondences", 2020).
 
     An image's score is the mean squared distance of its pooled features to those of its ``K`` nearest training images;
@@ -63,11 +59,6 @@ class Spade(GalleryMixin, MemoryBankMixin, AnomalibModule):
             sides = [Resize(tuple(image_size), antialias=True)]
         return PreProcessor(Compose([*sides, Normalize(mean=IMAGENET_MEAN, std=IMAGENET_STD)]))
 
-    @staticmethod
-    def configure_evaluator() -> Evaluator:
-        """Return the benchmark's evaluation, from raw scores."""
-        return loco_evaluator()
-
     def gallery_bytes(self, count: int, images: torch.Tensor) -> int:
         """Return the bytes of the features of all images."""
         return self.model.bytes_of(count, images)
@@ -76,26 +67,6 @@ class Spade(GalleryMixin, MemoryBankMixin, AnomalibModule):
         """Make room for the features of all images."""
         self.model.reserve(count, images)
 
-    def training_step(self, batch: Batch, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Put a batch into the gallery; the loss is there for Lightning."""
-        del args, kwargs
-        self.model.add(images_of(batch))
-        return torch.tensor(0.0, requires_grad=True, device=self.device)
-
     def fit(self) -> None:
         """Close the gallery."""
         self.model.close()
-
-    def validation_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Any:
-        """Compute scores and maps, from which the post-processor takes its thresholds."""
-        del args, kwargs
-        return batch.update(**self.model(images_of(batch))._asdict())
-
-    def configure_optimizers(self) -> None:
-        """There is nothing to optimize."""
-        return
-
-    @property
-    def learning_type(self) -> LearningType:
-        """Only normal images are needed."""
-        return LearningType.ONE_CLASS
