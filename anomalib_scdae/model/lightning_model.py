@@ -186,16 +186,18 @@ class SCDAE(FoldedExport, SCDAECheckpoints, AnomalibModule):  # type: ignore[mis
         size = training_image_size(self.trainer, self.transformed)
         source = self.inputs.open_penalty_images(size, self.resume.seed)
         rank_zero_info(f"SCDAE: teacher {self.inputs.resolved['teacher']}; penalty images {source}.")
+        cache = TeacherCache.fitting(
+            self.model, size, training_dataset(self.trainer), self.pre_processor, self.image_cache.room(self.trainer)
+        )
         if "penalty_images" not in self.inputs.resolved:  # neither trained before nor taken from a checkpoint
-            fit_statistics(self.model, self.trainer, self.transformed)
+            fit_statistics(self.model, self.trainer, self.transformed, cache)
+        precise = TeacherCache.is_precise(self.model.teacher_mean, self.model.teacher_std)
+        self._teacher_cache = cache if precise else None
         # Only now: a training that fails on an unreadable image must compute the statistics when it is tried again.
         self.inputs.resolved["penalty_images"] = source
         if self.compile_losses:
             self.model.compile_losses()
         lay_out_like_parameters(self.optimizers(use_pl_optimizer=False))  # type: ignore[arg-type]
-        self._teacher_cache = TeacherCache.fitting(
-            self.model, size, training_dataset(self.trainer), self.pre_processor, self.image_cache.room(self.trainer)
-        )
 
     def training_step(self, batch: Batch, batch_idx: int) -> STEP_OUTPUT:
         """Compute the loss of a batch and log it term by term."""

@@ -240,7 +240,11 @@ class SCDAEModel(DistanceModel):
     @torch.no_grad()
     def teacher_features(self, images: torch.Tensor) -> torch.Tensor:
         """Return ``T``, normalised per channel, ``(B, C, h, w)`` in float32."""
-        return (self.teacher(images).float() - self.teacher_mean) / self.teacher_std
+        return self.normalised(self.teacher(images))
+
+    def normalised(self, features: torch.Tensor) -> torch.Tensor:
+        """Normalise the teacher's features ``(B, C, h, w)`` per channel, in float32."""
+        return (features.float() - self.teacher_mean) / self.teacher_std
 
     def global_features(self, images: torch.Tensor) -> GlobalFeatures:
         """Run the branches and fuse them."""

@@ -12,20 +12,27 @@ from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.image_cache import always_gives_the_same_images, is_repeatable
 from anomalib_scdae.model.training.training_set import images_of
 
+#: Means and deviations of the teacher's channels for which float16 rounds a normalised feature by a hundredth at most.
+FARTHEST_MEAN, SMALLEST_STD, LARGEST_STD = 16.0, 2.0**-12, 2.0**8
+
+Features = Callable[[torch.Tensor], torch.Tensor]
+
 
 class TeacherCache:
-    """The teacher's normalised features of clean training images, in float16 on the CPU.
+    """The teacher's features of clean training images, in float16 on the CPU.
 
-    An image's features are computed when it is first seen. Rounding them changes each by one part in 2000 at most,
-    a tenth of what bf16 does to features that are computed anew; what is returned is rounded from the first time on, so
-    that it does not matter when a training was resumed.
+    An image's features are computed when it is first seen: in the pass that computes their statistics, or after a
+    training was resumed, in its first epoch. So they are kept before they are normalised. Rounding changes each by
+    one part in 2000 at most, an eighth of what bf16 does to features that are computed anew; what is returned is
+    rounded from the first time on, so that it does not matter when a training was resumed.
 
     Args:
-        compute: Maps images ``(B, 3, H, W)`` to normalised features ``(B, C, h, w)`` in float32.
+        describe: Maps images ``(B, 3, H, W)`` to the teacher's features ``(B, C, h, w)`` in float32.
+        normalise: Maps such features to normalised ones.
     """
 
-    def __init__(self, compute: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        self._compute = compute
+    def __init__(self, describe: Features, normalise: Features) -> None:
+        self._describe, self._normalise = describe, normalise
         self._features: dict[str, torch.Tensor] = {}
 
     @classmethod
@@ -50,27 +57,52 @@ class TeacherCache:
         if not (always_gives_the_same_images(dataset) and is_repeatable(transform)):
             return None
         example = torch.zeros(1, 3, *image_size, device=model.teacher_mean.device)
-        fits = model.teacher_features(example).numel() * torch.float16.itemsize * len(dataset) <= room
-        return cls(model.teacher_features) if fits else None
+        with torch.no_grad():
+            fits = model.teacher(example).numel() * torch.float16.itemsize * len(dataset) <= room
+        return cls(model.teacher, model.normalised) if fits else None
+
+    @staticmethod
+    def is_precise(mean: torch.Tensor, std: torch.Tensor) -> bool:
+        """Return whether float16 is good enough for features whose channels have these means and deviations."""
+        in_range = (std >= SMALLEST_STD) & (std <= LARGEST_STD) & (mean.abs() <= FARTHEST_MEAN * std)
+        return bool(in_range.all())
 
     def of(self, batch: Batch) -> torch.Tensor | None:
         """Return the features of a batch's clean images, or None where it does not say which images these are."""
-        paths = getattr(batch, "image_path", None)
-        return None if paths is None else self([str(path) for path in paths], images_of(batch))
+        paths = _paths(batch)
+        return None if paths is None else self(paths, images_of(batch))
 
     def __len__(self) -> int:
         return len(self._features)
 
     @torch.no_grad()
-    def __call__(self, paths: Sequence[str], images: torch.Tensor) -> torch.Tensor:
-        """Return the features ``(B, C, h, w)`` of ``images`` in float32; each image is known by its path."""
+    def described(self, batch: Batch, images: torch.Tensor) -> torch.Tensor:
+        """Return the teacher's features of a batch's ``images``, neither normalised nor rounded, and keep them."""
         # One by one, so that a batch's composition leaves no trace in the digits.
+        features = [self._described(images[index : index + 1]) for index in range(len(images))]
+        for path, each in zip(_paths(batch) or [], features, strict=False):
+            self._keep(path, each)
+        return torch.cat(features)
+
+    @torch.no_grad()
+    def __call__(self, paths: Sequence[str], images: torch.Tensor) -> torch.Tensor:
+        """Return the normalised features ``(B, C, h, w)`` of ``images`` in float32; each image is known by its path."""
         for index, path in enumerate(paths):
-            if path in self._features:
-                continue
-            with torch.autocast(images.device.type, enabled=False):
-                features = self._compute(images[index : index + 1].float()).to("cpu", torch.float16)
-            self._features[path] = features.pin_memory() if images.is_cuda else features
+            if path not in self._features:
+                self._keep(path, self._described(images[index : index + 1]))
         # Joined in float32: bf16 autocast on a CPU knows no float16.
         known = [self._features[path].to(images.device, non_blocking=True).float() for path in paths]
-        return torch.cat(known)
+        return self._normalise(torch.cat(known))
+
+    def _described(self, image: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(image.device.type, enabled=False):
+            return self._describe(image.float())
+
+    def _keep(self, path: str, features: torch.Tensor) -> None:
+        rounded = features.to("cpu", torch.float16)
+        self._features[path] = rounded.pin_memory() if features.is_cuda else rounded
+
+
+def _paths(batch: Batch) -> list[str] | None:
+    paths = getattr(batch, "image_path", None)
+    return None if paths is None else [str(path) for path in paths]

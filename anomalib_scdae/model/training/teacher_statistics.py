@@ -10,6 +10,7 @@ from anomalib_scdae.model.context_score import cell_means
 from anomalib_scdae.model.image_size import check_image_size
 from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.blank_images import BlankImages
+from anomalib_scdae.model.training.teacher_cache import TeacherCache
 from anomalib_scdae.model.training.training_set import first_training_batch, images_of, training_batches
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
@@ -22,13 +23,16 @@ def training_image_size(trainer: Trainer, transform: Transform) -> tuple[int, in
     return height, width
 
 
-def fit_statistics(model: SCDAEModel, trainer: Trainer, transform: Transform) -> None:
+def fit_statistics(
+    model: SCDAEModel, trainer: Trainer, transform: Transform, cache: TeacherCache | None = None
+) -> None:
     """Give ``model`` the mean and deviation of the teacher's channels, and fit its context score.
 
     Args:
         model: Its teacher is loaded.
         trainer: Reads the training set.
         transform: What is done to the images before the networks see them.
+        cache: Keeps what the teacher says, for the training.
 
     Raises:
         UserError: If the images are white, black or of one colour to the networks.
@@ -42,7 +46,7 @@ def fit_statistics(model: SCDAEModel, trainer: Trainer, transform: Transform) ->
             for batch in training_batches(trainer):
                 images = transform(images_of(batch).to(device)).float()
                 blank.add(batch, images)
-                described = model.teacher(images)
+                described = model.teacher(images) if cache is None else cache.described(batch, images)
                 if model.context_score is not None:
                     averages.append(cell_means(described).cpu())
                 yield described

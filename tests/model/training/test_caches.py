@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from anomalib.data import Folder, MVTecLOCO
+from anomalib.data import AnomalibDataset, Folder, MVTecLOCO
 from anomalib.engine import Engine
 from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -22,7 +22,7 @@ PLENTY = 2**30
 
 
 @pytest.fixture(params=["loco", "folder"])
-def dataset(request: pytest.FixtureRequest, loco_root: Path) -> object:
+def dataset(request: pytest.FixtureRequest, loco_root: Path) -> AnomalibDataset:
     part = loco_root / "part"
     if request.param == "loco":
         data: MVTecLOCO | Folder = MVTecLOCO(root=loco_root, category="part", num_workers=0)
@@ -112,22 +112,47 @@ def test_teacher_features_are_computed_once_an_image() -> None:
         seen.extend(images[:, 0, 0, 0].tolist())
         return images * 3
 
-    cache = TeacherCache(compute)
+    cache = TeacherCache(compute, lambda features: features - 1)
     images = torch.rand(4, 3, 5, 6)
     first = cache(["a", "b", "a"], images[[0, 1, 0]])
     second = cache(["c", "b"], images[[2, 1]])
     assert len(cache) == 3
     assert seen == images[:3, 0, 0, 0].tolist()
-    torch.testing.assert_close(first, images[[0, 1, 0]] * 3, rtol=2**-11, atol=0)
+    torch.testing.assert_close(first, images[[0, 1, 0]] * 3 - 1, rtol=0, atol=3 * 2**-11)
     torch.testing.assert_close(second[1], first[1], rtol=0, atol=0)
     assert second.dtype == torch.float32
 
 
 def test_teacher_features_are_found_under_autocast() -> None:
-    cache, images = TeacherCache(lambda images: images * 3), torch.rand(2, 3, 5, 6)
+    cache, images = TeacherCache(lambda images: images * 3, lambda features: features), torch.rand(2, 3, 5, 6)
     with torch.autocast("cpu", torch.bfloat16):
         found = cache(["a", "b"], images)
     torch.testing.assert_close(found, images * 3, rtol=2**-11, atol=0)
+
+
+@torch.no_grad()
+def test_features_of_the_pass_for_the_statistics_are_those_of_a_resumed_training(dataset: AnomalibDataset) -> None:
+    """To the last bit, whatever batches the images come in, before and after the statistics are known."""
+    torch.manual_seed(0)
+    model = SCDAEModel(teacher_out_channels=CHANNELS)
+    batch = dataset.collate_fn([dataset[index] for index in range(3)])
+    cache, resumed = (TeacherCache(model.teacher, model.normalised) for _ in range(2))
+    torch.testing.assert_close(cache.described(batch, batch.image), model.teacher(batch.image))
+    model.teacher_mean.fill_(0.25)
+    model.teacher_std.fill_(0.5)
+    assert len(cache) == 3
+    kept = cache.of(batch)
+    for index, path in enumerate(batch.image_path):
+        torch.testing.assert_close(resumed([str(path)], batch.image[index : index + 1])[0], kept[index], rtol=0, atol=0)
+    torch.testing.assert_close(kept, model.teacher_features(batch.image), rtol=2**-10, atol=2**-10)
+
+
+def test_float16_is_refused_where_it_rounds_too_much() -> None:
+    mean, std = torch.tensor([0.0, -4.0]), torch.tensor([1.0, 0.5])
+    assert TeacherCache.is_precise(mean, std)
+    assert not TeacherCache.is_precise(mean * 10, std)
+    assert not TeacherCache.is_precise(mean * 1e-5, std * 1e-5)
+    assert not TeacherCache.is_precise(mean * 1e4, std * 1e4)
 
 
 @torch.no_grad()
@@ -140,7 +165,8 @@ def test_losses_with_known_teacher_features_equal_those_without() -> None:
     images, augmented, penalty = torch.rand(3, 1, 3, 256, 256)
     plain = model.losses(images, augmented, penalty)
     exact = model.losses(images, augmented, penalty, model.teacher_features(images))
-    cached = model.losses(images, augmented, penalty, TeacherCache(model.teacher_features)(["a"], images))
+    cache = TeacherCache(model.teacher, model.normalised)
+    cached = model.losses(images, augmented, penalty, cache(["a"], images))
     for name, value in plain.items():
         torch.testing.assert_close(exact[name], value)
         torch.testing.assert_close(cached[name], value, rtol=1e-3, atol=1e-6)
@@ -151,6 +177,11 @@ class _Watch(Callback):
 
     def __init__(self) -> None:
         self.losses: list[torch.Tensor] = []
+        self.described_before: int | None = None
+
+    def on_train_batch_start(self, trainer: object, pl_module: SCDAE, *_: object) -> None:
+        if self.described_before is None and pl_module._teacher_cache is not None:
+            self.described_before = len(pl_module._teacher_cache)
 
     def on_train_batch_end(self, trainer: object, pl_module: SCDAE, *_: object) -> None:
         self.losses.append(trainer.callback_metrics["train_loss"].clone())
@@ -184,6 +215,7 @@ def test_training_sees_the_same_with_and_without_caches(loco_root: Path, model_a
     plain, cached = watches
     assert (plain.features, plain.images, plain.validation_images) == (None, None, None)
     assert (cached.features, cached.images) == (4, 4)
+    assert (plain.described_before, cached.described_before) == (None, 4)  # by the pass for the statistics
     assert cached.validation_images == len(data.val_data) > 0
     torch.testing.assert_close(cached.quantiles, plain.quantiles, rtol=0, atol=0)
     torch.testing.assert_close(torch.stack(cached.losses), torch.stack(plain.losses), rtol=1e-3, atol=0)
