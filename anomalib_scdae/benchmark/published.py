@@ -202,8 +202,16 @@ TABLE_3: tuple[str, ...] = ("1", "8", "7", "9", "10", "11")
 SERIES = "series"
 
 
+#: Classes that are a method of Table 1 with its defects mended, as Anomalib ships it, or for other backbones.
+VARIANTS = {
+    "EfficientAdMended": "EfficientAd",
+    "EfficientAdAsShipped": "EfficientAd",
+    "ReverseDistillationAdapted": "ReverseDistillation",
+}
+
+
 def published_method(model: str) -> PublishedMethod | None:
-    """Give Table 1's row of an Anomalib model.
+    """Give Table 1's row of an Anomalib model, or of a variant of one.
 
     Args:
         model: Class name or dotted path of the model.
@@ -212,4 +220,5 @@ def published_method(model: str) -> PublishedMethod | None:
         The row, or ``None`` if the paper has none for this model.
     """
     name = model.rsplit(".", 1)[-1].lower()
+    name = next((method for variant, method in VARIANTS.items() if variant.lower() == name), name).lower()
     return next((row for row in TABLE_1 if row.model.lower() == name), None)

@@ -16,6 +16,7 @@ from anomalib_scdae.benchmark.published import (
     TABLE_1,
     TABLE_2,
     TABLE_3,
+    VARIANTS,
     PublishedFigures,
     published_method,
 )
@@ -61,6 +62,10 @@ def test_every_method_can_be_run() -> None:
         assert find_class(row.model, MODEL_MODULES, AnomalibModule, "here").__name__ == row.model
         assert published_method(row.model) is row
     assert published_method("anomalib.models.EfficientAd") is ROWS["EfficientAD"]
+    for variant, method in VARIANTS.items():
+        assert find_class(variant, MODEL_MODULES, AnomalibModule, "here").__name__ == variant
+        assert published_method(variant) is published_method(method) is not None
+    assert published_method("EfficientAdWithContext") is None  # the paper's score has no such part
     assert published_method("Padim") is None
 
 

@@ -94,8 +94,7 @@ def method_table(results: Results, dataset: str, beside_paper: bool) -> Table:
     for category in categories:
         columns |= _auroc(results, dataset, category, category)
     frame = tables.best_marked(make_frame(results.rows, columns, "Measured here" if beside_paper else ""))
-    notes = [f"{row}: {remark}" for row in results.rows for remark in results.remarks(row)]
-    notes += [*_deviation_notes(results, frame), *_scores_note(results, dataset)]
+    notes = [*_remarks(results), *_deviation_notes(results, frame), *_scores_note(results, dataset)]
     if beside_paper:
         frame = pd.concat([frame, _published_methods(categories).reindex(columns=frame.columns, fill_value=MISSING)])
         notes.append(PAPER_NOTE)
@@ -234,6 +233,15 @@ def _published_methods(categories: Sequence[str]) -> pd.DataFrame:
         of_category = {line: m.categories[category] for line, m in methods.items() if category in m.categories}
         columns |= _paper(category, of_category)
     return make_frame(list(methods), columns, f"{DAGGER} Published figures on {published.DATASET}, not measured here")
+
+
+def _remarks(results: Results) -> list[str]:
+    """What the configuration remarks on rows; rows with the same remark together."""
+    rows: dict[str, list[str]] = {}
+    for row in results.rows:
+        for remark in results.remarks(row):
+            rows.setdefault(remark, []).append(row)
+    return [f"{', '.join(names)}: {remark}" for remark, names in rows.items()]
 
 
 def _deviation_notes(results: Results, frame: pd.DataFrame) -> list[str]:
