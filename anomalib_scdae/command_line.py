@@ -21,6 +21,11 @@ from anomalib_scdae.sentences import in_one_line, is_of_disk, of_disk, of_parser
 #: What a worker process of a loader puts before the sentence of an error that it hands on.
 _BEFORE_SENTENCE = f"{UserError.__module__}.{UserError.__qualname__}: "
 
+#: Words that ask for a compact model.
+_COMPACT = {
+    (option, value) for option in ("--model.compact", "--model.init_args.compact") for value in ("true", "True", "yes")
+}
+
 
 def tell_user_errors(command: ModuleType) -> None:
     """Wrap ``main`` of ``command``, which is Anomalib's ``anomalib.cli.cli``; calling it again is harmless.
@@ -34,6 +39,7 @@ def tell_user_errors(command: ModuleType) -> None:
     @wraps(main)
     def told(*args: Any, **kwargs: Any) -> Any:
         try:
+            _check_export()
             with _constructors_heard(command.AnomalibCLI):
                 return main(*args, **kwargs)
         except (Exception, _FromConstructor) as error:
@@ -45,6 +51,21 @@ def tell_user_errors(command: ModuleType) -> None:
 
     told.tells_user_errors = True  # type: ignore[attr-defined]
     command.main = told  # type: ignore[attr-defined]
+
+
+def _check_export() -> None:
+    """Refuse to export an exact model where a compact one is asked for: Anomalib asks the checkpoint alone.
+
+    Raises:
+        UserError: If it would.
+    """
+    if sys.argv[1:2] == ["export"] and any(pair in _COMPACT for pair in pairwise(_words())):
+        msg = (
+            "export takes the model as its checkpoint has it, and --model.compact would be ignored: leave it out, and "
+            "if the checkpoint is not compact, make one that is with `anomalib-scdae compact --ckpt_path CHECKPOINT "
+            "--data DATA`."
+        )
+        raise UserError(msg)
 
 
 class _FromConstructor(BaseException):
@@ -95,9 +116,13 @@ def _asked_for() -> bool:
 
 def _configurations() -> list[Path]:
     """Return the files that the command's words name, as ``--config FILE`` or ``--config=FILE``."""
-    words = [part for word in sys.argv[1:] for part in (word.split("=", 1) if word.startswith("-") else [word])]
-    files = [Path(after) for word, after in pairwise(words) if word in {"-c", "--config"}]
+    files = [Path(after) for word, after in pairwise(_words()) if word in {"-c", "--config"}]
     return [file for file in files if file.is_file()]
+
+
+def _words() -> list[str]:
+    """Return the command's words, with ``--option=value`` as two."""
+    return [part for word in sys.argv[1:] for part in (word.split("=", 1) if word.startswith("-") else [word])]
 
 
 def _is_utf_8(file: Path) -> bool:

@@ -128,3 +128,25 @@ def test_a_configuration_that_names_scdae_asks_for_it(
     with pytest.raises(SystemExit if told else UnicodeDecodeError):
         _command(undecodable).main()
     assert ("mine.yaml of --config cannot be read" in capsys.readouterr().err) is told
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        ("export --model SCDAE --ckpt_path c.ckpt --model.compact true", True),
+        ("export --model SCDAE --model.init_args.compact=True", True),
+        ("export --model SCDAE --ckpt_path c.ckpt --model.compact false", False),
+        ("export --model SCDAE --ckpt_path c.ckpt", False),
+        ("train --model SCDAE --model.compact true", False),
+    ],
+)
+def test_an_export_that_would_ignore_compact_is_refused(
+    words: str, refused: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["anomalib", *words.split()])
+    if not refused:
+        assert _command(None).main() == "done"
+        return
+    with pytest.raises(SystemExit):
+        _command(None).main()
+    assert "anomalib-scdae compact" in capsys.readouterr().err
