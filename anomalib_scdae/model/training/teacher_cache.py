@@ -29,11 +29,13 @@ class TeacherCache:
     Args:
         describe: Maps images ``(B, 3, H, W)`` to the teacher's features ``(B, C, h, w)`` in float32.
         normalise: Maps such features to normalised ones.
+        count: Images that there are.
     """
 
-    def __init__(self, describe: Features, normalise: Features) -> None:
-        self._describe, self._normalise = describe, normalise
-        self._features: dict[str, torch.Tensor] = {}
+    def __init__(self, describe: Features, normalise: Features, count: int) -> None:
+        self._describe, self._normalise, self._count = describe, normalise, count
+        self._places: dict[str, int] = {}
+        self._features = torch.empty(0)
 
     @classmethod
     def fitting(
@@ -59,7 +61,7 @@ class TeacherCache:
         example = torch.zeros(1, 3, *image_size, device=model.teacher_mean.device)
         with torch.no_grad():
             fits = model.teacher(example).numel() * torch.float16.itemsize * len(dataset) <= room
-        return cls(model.teacher, model.normalised) if fits else None
+        return cls(model.teacher, model.normalised, len(dataset)) if fits else None
 
     @staticmethod
     def is_precise(mean: torch.Tensor, std: torch.Tensor) -> bool:
@@ -73,7 +75,7 @@ class TeacherCache:
         return None if paths is None else self(paths, images_of(batch))
 
     def __len__(self) -> int:
-        return len(self._features)
+        return len(self._places)
 
     @torch.no_grad()
     def described(self, batch: Batch, images: torch.Tensor) -> torch.Tensor:
@@ -82,25 +84,29 @@ class TeacherCache:
         features = [self._described(images[index : index + 1]) for index in range(len(images))]
         for path, each in zip(_paths(batch) or [], features, strict=False):
             self._keep(path, each)
-        return torch.cat(features)
+        return torch.cat(features) if len(features) > 1 else features[0]
 
     @torch.no_grad()
     def __call__(self, paths: Sequence[str], images: torch.Tensor) -> torch.Tensor:
         """Return the normalised features ``(B, C, h, w)`` of ``images`` in float32; each image is known by its path."""
         for index, path in enumerate(paths):
-            if path not in self._features:
+            if path not in self._places:
                 self._keep(path, self._described(images[index : index + 1]))
         # Joined in float32: bf16 autocast on a CPU knows no float16.
-        known = [self._features[path].to(images.device, non_blocking=True).float() for path in paths]
-        return self._normalise(torch.cat(known))
+        known = [self._features[self._places[path]].to(images.device, non_blocking=True).float() for path in paths]
+        return self._normalise(torch.stack(known))
 
     def _described(self, image: torch.Tensor) -> torch.Tensor:
         with torch.autocast(image.device.type, enabled=False):
             return self._describe(image.float())
 
     def _keep(self, path: str, features: torch.Tensor) -> None:
-        rounded = features.to("cpu", torch.float16)
-        self._features[path] = rounded.pin_memory() if features.is_cuda else rounded
+        if not self._places:
+            # As one piece, whose pages are taken when they are written to: many, between what the networks take and
+            # give back, would keep free memory from being used again.
+            shape = (self._count, *features.shape[1:])
+            self._features = torch.empty(shape, dtype=torch.float16, pin_memory=features.is_cuda)
+        self._features[self._places.setdefault(path, len(self._places))] = features[0]
 
 
 def _paths(batch: Batch) -> list[str] | None:

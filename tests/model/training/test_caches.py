@@ -112,7 +112,7 @@ def test_teacher_features_are_computed_once_an_image() -> None:
         seen.extend(images[:, 0, 0, 0].tolist())
         return images * 3
 
-    cache = TeacherCache(compute, lambda features: features - 1)
+    cache = TeacherCache(compute, lambda features: features - 1, count=3)
     images = torch.rand(4, 3, 5, 6)
     first = cache(["a", "b", "a"], images[[0, 1, 0]])
     second = cache(["c", "b"], images[[2, 1]])
@@ -124,7 +124,7 @@ def test_teacher_features_are_computed_once_an_image() -> None:
 
 
 def test_teacher_features_are_found_under_autocast() -> None:
-    cache, images = TeacherCache(lambda images: images * 3, lambda features: features), torch.rand(2, 3, 5, 6)
+    cache, images = TeacherCache(lambda images: images * 3, lambda features: features, count=2), torch.rand(2, 3, 5, 6)
     with torch.autocast("cpu", torch.bfloat16):
         found = cache(["a", "b"], images)
     torch.testing.assert_close(found, images * 3, rtol=2**-11, atol=0)
@@ -136,7 +136,7 @@ def test_features_of_the_pass_for_the_statistics_are_those_of_a_resumed_training
     torch.manual_seed(0)
     model = SCDAEModel(teacher_out_channels=CHANNELS)
     batch = dataset.collate_fn([dataset[index] for index in range(3)])
-    cache, resumed = (TeacherCache(model.teacher, model.normalised) for _ in range(2))
+    cache, resumed = (TeacherCache(model.teacher, model.normalised, count=3) for _ in range(2))
     torch.testing.assert_close(cache.described(batch, batch.image), model.teacher(batch.image))
     model.teacher_mean.fill_(0.25)
     model.teacher_std.fill_(0.5)
@@ -165,7 +165,7 @@ def test_losses_with_known_teacher_features_equal_those_without() -> None:
     images, augmented, penalty = torch.rand(3, 1, 3, 256, 256)
     plain = model.losses(images, augmented, penalty)
     exact = model.losses(images, augmented, penalty, model.teacher_features(images))
-    cache = TeacherCache(model.teacher, model.normalised)
+    cache = TeacherCache(model.teacher, model.normalised, count=1)
     cached = model.losses(images, augmented, penalty, cache(["a"], images))
     for name, value in plain.items():
         torch.testing.assert_close(exact[name], value)
