@@ -46,6 +46,7 @@ class PublishedMethod:
         categories: Category to figures, in Table 1's order; empty where the paper gives only averages.
         model: Class of the method, Anomalib's or one of :mod:`anomalib_scdae.benchmark.baselines`.
         remark: What we found when we compared the row with the original publication; no part of the paper.
+        variants: Classes of the same method: with its defects mended, as Anomalib ships it, or for other backbones.
     """
 
     name: str
@@ -54,6 +55,7 @@ class PublishedMethod:
     categories: dict[str, PublishedFigures]
     model: str
     remark: str | None = None
+    variants: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,10 @@ def _method(
     average: tuple[float, float, float],
     categories: tuple[tuple[float, float], ...] = (),
     remark: str | None = None,
+    variants: tuple[str, ...] = (),
 ) -> PublishedMethod:
     classes = {category: PublishedFigures(*pair) for category, pair in zip(CATEGORIES, categories, strict=False)}
-    return PublishedMethod(name, reference, PublishedFigures(*average), classes, model, remark)
+    return PublishedMethod(name, reference, PublishedFigures(*average), classes, model, remark, variants)
 
 
 #: Table 1, in the paper's order.
@@ -135,6 +138,7 @@ TABLE_1: tuple[PublishedMethod, ...] = (
         "ReverseDistillation",
         (70.7, 85.1, 77.9),
         ((66.7, 60.3), (93.6, 95.2), (63.6, 84.8), (54.1, 89.2), (75.3, 95.9)),
+        variants=("ReverseDistillationAdapted",),
     ),
     _method(
         "DADF",
@@ -150,6 +154,7 @@ TABLE_1: tuple[PublishedMethod, ...] = (
         "EfficientAd",
         (86.7, 94.1, 90.4),
         ((85.0, 87.3), (97.5, 99.8), (96.7, 93.8), (57.8, 91.1), (96.7, 98.3)),
+        variants=("EfficientAdMended", "EfficientAdAsShipped"),
     ),
     _method(
         "SCDAE",
@@ -202,14 +207,6 @@ TABLE_3: tuple[str, ...] = ("1", "8", "7", "9", "10", "11")
 SERIES = "series"
 
 
-#: Classes that are a method of Table 1 with its defects mended, as Anomalib ships it, or for other backbones.
-VARIANTS = {
-    "EfficientAdMended": "EfficientAd",
-    "EfficientAdAsShipped": "EfficientAd",
-    "ReverseDistillationAdapted": "ReverseDistillation",
-}
-
-
 def published_method(model: str) -> PublishedMethod | None:
     """Give Table 1's row of an Anomalib model, or of a variant of one.
 
@@ -220,5 +217,4 @@ def published_method(model: str) -> PublishedMethod | None:
         The row, or ``None`` if the paper has none for this model.
     """
     name = model.rsplit(".", 1)[-1].lower()
-    name = next((method for variant, method in VARIANTS.items() if variant.lower() == name), name).lower()
-    return next((row for row in TABLE_1 if row.model.lower() == name), None)
+    return next((row for row in TABLE_1 if name in {known.lower() for known in (row.model, *row.variants)}), None)
