@@ -8,6 +8,7 @@ from anomalib.data import Batch
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.image_files import opened
+from anomalib_scdae.model.training.training_set import paths_of
 
 #: Share of a training set's values that may not be one and the same.
 BLANK_SHARE = 0.999
@@ -37,7 +38,7 @@ class BlankImages:
         found = [(images <= _TOLERANCE).sum(), (images >= 1 - _TOLERANCE).sum(), varied.sum()]
         self._found = self._found.to(images.device) + torch.stack(found)
         self._count += images.numel()
-        paths = getattr(batch, "image_path", None)
+        paths = paths_of(batch)
         if self._example is None and paths:
             self._example = Path(paths[0])
 

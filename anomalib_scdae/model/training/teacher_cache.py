@@ -10,7 +10,7 @@ from anomalib.pre_processing import PreProcessor
 
 from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.image_cache import always_gives_the_same_images, is_repeatable
-from anomalib_scdae.model.training.training_set import images_of
+from anomalib_scdae.model.training.training_set import images_of, paths_of
 
 #: Means and deviations of the teacher's channels for which float16 rounds a normalised feature by a hundredth at most.
 FARTHEST_MEAN, SMALLEST_STD, LARGEST_STD = 16.0, 2.0**-12, 2.0**8
@@ -71,7 +71,7 @@ class TeacherCache:
 
     def of(self, batch: Batch) -> torch.Tensor | None:
         """Return the features of a batch's clean images, or None where it does not say which images these are."""
-        paths = _paths(batch)
+        paths = paths_of(batch)
         return None if paths is None else self(paths, images_of(batch))
 
     def __len__(self) -> int:
@@ -82,8 +82,11 @@ class TeacherCache:
         """Return the teacher's features of a batch's ``images``, neither normalised nor rounded, and keep them."""
         # One by one, so that a batch's composition leaves no trace in the digits.
         features = [self._described(images[index : index + 1]) for index in range(len(images))]
-        for path, each in zip(_paths(batch) or [], features, strict=False):
-            self._keep(path, each)
+        paths = paths_of(batch)
+        if paths is not None:
+            for path, each in zip(paths, features, strict=True):
+                self._keep(path, each)
+        # Not a copy of a single one: so many of them scatter free memory.
         return torch.cat(features) if len(features) > 1 else features[0]
 
     @torch.no_grad()
@@ -107,8 +110,3 @@ class TeacherCache:
             shape = (self._count, *features.shape[1:])
             self._features = torch.empty(shape, dtype=torch.float16, pin_memory=features.is_cuda)
         self._features[self._places.setdefault(path, len(self._places))] = features[0]
-
-
-def _paths(batch: Batch) -> list[str] | None:
-    paths = getattr(batch, "image_path", None)
-    return None if paths is None else [str(path) for path in paths]

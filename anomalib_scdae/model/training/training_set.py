@@ -19,6 +19,12 @@ def images_of(batch: Batch) -> torch.Tensor:
     return cast("torch.Tensor", batch.image)
 
 
+def paths_of(batch: Batch) -> list[str] | None:
+    """Return the files of a batch's images, or None where it does not say."""
+    paths = getattr(batch, "image_path", None)
+    return None if paths is None else [str(path) for path in paths]
+
+
 def training_dataset(trainer: Trainer) -> AnomalibDataset:
     """Return the dataset that training reads, whether it came from a datamodule or a loader.
 
