@@ -2,6 +2,7 @@
 """Fixtures for the whole suite: small networks' files and small datasets, all made on the spot."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,14 +49,26 @@ def _offline() -> None:
     os.environ["ANOMALIB_SCDAE_OFFLINE"] = "1"
 
 
-@pytest.fixture(scope="session")
-def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small PDN with random weights, as a file."""
+@pytest.fixture(scope="module")
+def narrow_networks() -> Iterator[None]:
+    """Make a module's PDNs an eighth as wide, for tests of what happens around the networks, not in them."""
+    from tests.narrow import make_narrow
+
+    with pytest.MonkeyPatch.context() as patch:
+        make_narrow(patch.setattr)
+        yield
+
+
+@pytest.fixture(scope="module")
+def teacher_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small PDN with random weights, as a file; a narrow one for modules with ``narrow_networks``."""
     from anomalib.models.image.efficient_ad.torch_model import SmallPatchDescriptionNetwork
 
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
-    save_file(SmallPatchDescriptionNetwork(CHANNELS).state_dict(), path)
+    kind = "narrow" if "narrow_networks" in request.fixturenames else "wide"
+    path = tmp_path_factory.getbasetemp() / f"{kind}_teacher.safetensors"
+    if not path.exists():
+        torch.manual_seed(0)
+        save_file(SmallPatchDescriptionNetwork(CHANNELS).state_dict(), path)
     return path
 
 

@@ -28,6 +28,8 @@ from anomalib_scdae.errors import UserError
 from tests.benchmark.cells import make_cell
 from tests.loco_data import write_image
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 PADIM = {
     "class_path": "Padim",
     "init_args": {"backbone": "resnet18", "layers": ["layer1"], "pre_trained": False, "n_features": 20},

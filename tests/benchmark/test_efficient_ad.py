@@ -17,6 +17,8 @@ from anomalib_scdae.gallery.branch_maps import branch_names
 from anomalib_scdae.model.training.exact_resume import ExactResume
 from tests.benchmark.cells import make_cell
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 STEPS = 6  # of four an epoch
 
 

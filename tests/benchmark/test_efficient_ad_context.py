@@ -13,6 +13,8 @@ from anomalib_scdae.benchmark.cell.maps import parts_of
 from anomalib_scdae.gallery.branch_maps import COMBINED, CONTEXT
 from tests.conftest import draw_image, draw_mask
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 @pytest.mark.slow
 def test_it_is_fitted_in_training_and_joined_in_the_test(model_arguments: dict, tmp_path: Path) -> None:

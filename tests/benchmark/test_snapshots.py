@@ -17,6 +17,8 @@ from anomalib_scdae.benchmark.cell.snapshots import Snapshots, few_test_images
 from anomalib_scdae.benchmark.cells import CellFolder
 from tests.benchmark.cells import make_cell
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 class Model(torch.nn.Module):
     """A weight that counts the steps, and a hook that makes a checkpoint fit for use."""

@@ -17,6 +17,8 @@ from anomalib_scdae.gallery import GalleryWriter
 from anomalib_scdae.gallery.writer import WRONG, choose
 from anomalib_scdae.metrics.prediction_writer import Prediction
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 def predictions() -> st.SearchStrategy[list[Prediction]]:
     one = st.builds(

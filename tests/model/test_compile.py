@@ -7,6 +7,8 @@ import torch
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.torch_model import SCDAEModel
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 def test_compiled_losses_and_gradients_equal_plain_ones() -> None:
     torch.manual_seed(0)

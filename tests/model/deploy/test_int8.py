@@ -19,6 +19,8 @@ from anomalib_scdae.model.deploy.int8.images import CalibrationImages, abnormal_
 from anomalib_scdae.model.deploy.int8.judging import agreement, figure_of
 from tests.conftest import CHANNELS, draw_image
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 #: Height and width of the exported model's input, which are not those of the networks'.
 SIZE = (270, 290)
 

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from anomalib_scdae.model.fast.folding import FoldedSCDAE, compose, framed
 from anomalib_scdae.model.torch_model import SCDAEModel
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 SRM, CRM = "srm", "crm"
 
 #: Every row of the paper's ablations that has networks of its own, the series variant, and other options.

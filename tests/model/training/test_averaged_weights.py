@@ -17,6 +17,8 @@ from anomalib_scdae import SCDAE
 from anomalib_scdae.model.training.calibration import fingerprint
 from tests.model.training.statistics_by_hand import assert_statistics
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 def _fit(model: SCDAE, root: Path, folder: Path, *callbacks: Callback, **limit: int) -> MVTecLOCO:
     data = MVTecLOCO(root=root, category="part", train_batch_size=2, eval_batch_size=2, num_workers=0)

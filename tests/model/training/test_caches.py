@@ -18,6 +18,8 @@ from anomalib_scdae.model.training.image_cache import CachedImages, always_gives
 from anomalib_scdae.model.training.teacher_cache import TeacherCache
 from tests.conftest import CHANNELS
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 PLENTY = 2**30
 
 

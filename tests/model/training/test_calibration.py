@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Statistics come from one pass, and belong to the weights that are saved."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,10 +15,10 @@ from anomalib.engine import Engine
 from anomalib.metrics import AUROC, Evaluator
 
 from anomalib_scdae import SCDAE
-from tests.conftest import draw_image, draw_mask
+from tests.conftest import ROOT, draw_image, draw_mask
 from tests.model.training.statistics_by_hand import assert_statistics
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("narrow_networks")]
 
 
 def _loco(root: Path) -> MVTecLOCO:
@@ -102,13 +103,16 @@ def test_two_processes_have_the_statistics_of_the_whole_set(
 from anomalib.data import MVTecLOCO
 from anomalib.engine import Engine
 from anomalib_scdae import SCDAE
+from tests.narrow import make_narrow
 if __name__ == "__main__":
+    make_narrow()
     data = MVTecLOCO(root={str(loco_root)!r}, category="part", train_batch_size=1, eval_batch_size=2, num_workers=0)
     engine = Engine(max_epochs=1, default_root_dir={str(tmp_path)!r}, accelerator="cpu", devices=2, strategy="ddp")
     engine.fit(SCDAE(**{model_arguments!r}), datamodule=data)
 """
     (tmp_path / "two.py").write_text(program)
-    subprocess.run([sys.executable, str(tmp_path / "two.py")], check=True, capture_output=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, str(tmp_path / "two.py")], check=True, capture_output=True, env=environment)
     (checkpoint,) = tmp_path.rglob("*.ckpt")
     model = SCDAE.load_from_checkpoint(checkpoint)
     assert torch.load(checkpoint, weights_only=True)["global_step"] == 2  # of four images, two at a time

@@ -18,6 +18,8 @@ from fsspec.implementations.local import LocalFileOpener
 from anomalib_scdae import SCDAE
 from anomalib_scdae.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 class _Code:
     """Unpickled, it writes a marker file."""

@@ -13,7 +13,7 @@ from anomalib_scdae import SCDAE
 from anomalib_scdae.model.context_score import cell_means
 from tests.conftest import draw_image
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("narrow_networks")]
 
 
 @pytest.fixture(scope="module")

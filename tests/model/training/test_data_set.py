@@ -31,6 +31,8 @@ from anomalib_scdae.model.training.rescue import Rescue
 from anomalib_scdae.model.training.training_files import image_paths
 from tests.conftest import draw_image, draw_mask
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 @pytest.fixture
 def part(loco_root: Path, tmp_path: Path) -> Path:

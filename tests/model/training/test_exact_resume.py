@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training that was killed and resumed ends where an uninterrupted one ends."""
 
+import os
 import random
 import subprocess
 import sys
@@ -19,6 +20,9 @@ from anomalib_scdae import SCDAE
 from anomalib_scdae.model.distances import Distances
 from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.exact_resume import _random_state, _set_random_state, seed_epoch
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.usefixtures("narrow_networks")
 
 STEPS = 7  # of four an epoch
 
@@ -105,8 +109,11 @@ def test_killed_process_resumes_on_the_command_line(loco_root: Path, model_argum
     """`anomalib fit`, killed after an epoch, then `anomalib fit --ckpt_path`, against one that was left alone."""
     # Anomalib 2.7's command takes --seed_everything, and does nothing with it.
     program = (
-        "from lightning.pytorch import seed_everything; seed_everything(1)\nfrom anomalib.cli.cli import main; main()"
+        "from lightning.pytorch import seed_everything; seed_everything(1)\n"
+        "from tests.narrow import make_narrow; make_narrow()\n"
+        "from anomalib.cli.cli import main; main()"
     )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [
         sys.executable, "-c", program, "fit", "--model", "SCDAE",
         *(f"--model.{name}={value}" for name, value in model_arguments.items()),
@@ -116,7 +123,8 @@ def test_killed_process_resumes_on_the_command_line(loco_root: Path, model_argum
     ]  # fmt: skip
 
     def run(folder: Path, *extra: str) -> Path:
-        subprocess.run([*command, f"--default_root_dir={folder}", *extra], check=True, capture_output=True)
+        words = [*command, f"--default_root_dir={folder}", *extra]
+        subprocess.run(words, check=True, capture_output=True, env=environment)
         return max(folder.rglob("*.ckpt"), key=lambda path: path.stat().st_mtime)
 
     whole = torch.load(run(tmp_path / "whole"), weights_only=True)
@@ -125,7 +133,8 @@ def test_killed_process_resumes_on_the_command_line(loco_root: Path, model_argum
         "start = m.SCDAE.on_train_batch_start = lambda self, batch, i: self.global_step == 5 and os._exit(9)\n"
     )
     killed = [sys.executable, "-c", killer + program, *command[3:]]
-    result = subprocess.run([*killed, f"--default_root_dir={tmp_path / 'killed'}"], check=False, capture_output=True)
+    words = [*killed, f"--default_root_dir={tmp_path / 'killed'}"]
+    result = subprocess.run(words, check=False, capture_output=True, env=environment)
     assert result.returncode == 9
     (left,) = (tmp_path / "killed").rglob("*.ckpt")
     assert torch.load(left, weights_only=True)["global_step"] == 4

@@ -26,6 +26,8 @@ from anomalib_scdae.model.training.blank_images import BlankImages
 from anomalib_scdae.model.training.checks import check_training
 from anomalib_scdae.model.training.finite_loss import STEPS_BETWEEN_LOOKS, FiniteLoss
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 def _loco(root: Path) -> MVTecLOCO:
     return MVTecLOCO(root=root, category="part", train_batch_size=1, num_workers=0)

@@ -11,6 +11,8 @@ from lightning.pytorch import Callback, Trainer
 
 from anomalib_scdae import SCDAE
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 class _Seed(Callback):
     """Notes the run's seed and the order of the images, and ends the training before the first step."""

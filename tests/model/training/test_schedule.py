@@ -18,6 +18,8 @@ from anomalib_scdae import SCDAE
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.training.schedule import SCHEDULES, share_done
 
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
 
 def rates(name: str, steps: int) -> list[float]:
     """Return the factors of all steps of a training."""

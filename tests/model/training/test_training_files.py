@@ -15,7 +15,7 @@ from anomalib_scdae import SCDAE
 from anomalib_scdae.files import sha256_of
 from tests.conftest import CHANNELS, draw_image
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("narrow_networks")]
 
 
 @pytest.fixture(scope="module")
