@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The suite that Anomalib runs for each of its own models, for SCDAE."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +10,16 @@ import pytest
 import torch
 from anomalib.callbacks import ModelCheckpoint
 from anomalib.data import Folder, MVTecLOCO
-from anomalib.deploy import ExportType, OpenVINOInferencer, TorchInferencer
+from anomalib.deploy import CompressionType, ExportType, OpenVINOInferencer, TorchInferencer
 from anomalib.engine import Engine
 from PIL import Image
 from torchvision.io import ImageReadMode, decode_image
 
 from anomalib_scdae import SCDAE
-from tests.conftest import draw_image, draw_mask
+from anomalib_scdae.metrics.evaluate import evaluate
+from tests.conftest import CHANNELS, draw_image, draw_mask
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("narrow_networks")]
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +38,6 @@ def trained(
     loco_root: Path, teacher_file: Path, penalty_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Path]:
     """A checkpoint of one epoch, of a model that is not the default, and its results' folder."""
-    from tests.conftest import CHANNELS
-
     folder = tmp_path_factory.mktemp("trained")
     model = SCDAE(
         branches=[["crm", "srm"], []],
@@ -108,28 +109,47 @@ def photograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+Export = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def export(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """Exports the checkpoint of :func:`trained`; each export is made once, since most of its time is tracing."""
+    checkpoint, _ = trained
+
+    @cache
+    def make(export_type: ExportType, size: tuple[int, int] | None, compression: CompressionType | None) -> Path:
+        folder = tmp_path_factory.mktemp("export")
+        options = {"input_size": size, "compression_type": compression, "ckpt_path": checkpoint}
+        engine = Engine(default_root_dir=folder, accelerator="cpu")
+        return engine.export(SCDAE(teacher="/nowhere"), export_type, export_root=folder, **options)
+
+    return lambda export_type, size=None, compression=None: make(export_type, size, compression)
+
+
+#: Of a fixed size OpenVINO joins more operations, and has joined the wrong ones.
+FIXED = (280, 300)
+
+
 def test_exported_openvino_equals_anomalib_predict_on_a_large_image(
-    trained: tuple[Path, Path], photograph: Path, tmp_path: Path
+    trained: tuple[Path, Path], export: Export, photograph: Path, tmp_path: Path
 ) -> None:
     checkpoint, _ = trained
     engine = Engine(default_root_dir=tmp_path, accelerator="cpu")
     (batch,) = engine.predict(SCDAE(teacher="/nowhere"), data_path=photograph, ckpt_path=checkpoint)
-    path = engine.export(SCDAE(teacher="/nowhere"), ExportType.OPENVINO, export_root=tmp_path, ckpt_path=checkpoint)
-    score, anomaly_map = _infer(path, ExportType.OPENVINO, photograph)
+    score, anomaly_map = _infer(export(ExportType.OPENVINO), ExportType.OPENVINO, photograph)
     torch.testing.assert_close(score, batch.pred_score.squeeze(), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(anomaly_map, batch.anomaly_map.squeeze(), rtol=1e-3, atol=1e-3)
 
 
 def test_figures_of_the_exported_model_are_those_of_anomalib_test(
-    trained: tuple[Path, Path], datamodule: MVTecLOCO, loco_root: Path, tmp_path: Path
+    trained: tuple[Path, Path], export: Export, datamodule: MVTecLOCO, loco_root: Path, tmp_path: Path
 ) -> None:
-    from anomalib_scdae.metrics.evaluate import evaluate
-
     checkpoint, _ = trained
     engine = Engine(default_root_dir=tmp_path, accelerator="cpu", logger=False)
     (figures,) = engine.test(SCDAE(teacher="/nowhere"), datamodule=datamodule, ckpt_path=checkpoint)
-    path = engine.export(SCDAE(teacher="/nowhere"), ExportType.OPENVINO, export_root=tmp_path, ckpt_path=checkpoint)
-    found = evaluate(dataset=loco_root, category="part", maps=tmp_path / "maps", exported=path)
+    exported = export(ExportType.OPENVINO)
+    found = evaluate(dataset=loco_root, category="part", maps=tmp_path / "maps", exported=exported)
     for name, auroc in found["classification"]["auc_roc"].items():
         assert auroc == pytest.approx(figures[f"image_AUROC_{name.removesuffix('_anomalies')}"], abs=1e-6)
     for name, limits in found["localization"]["auc_spro"].items():
@@ -148,16 +168,14 @@ def _expected(checkpoint: Path, image: Path) -> tuple[torch.Tensor, torch.Tensor
 
 
 @pytest.mark.parametrize("export_type", [ExportType.TORCH, ExportType.ONNX, ExportType.OPENVINO])
-@pytest.mark.parametrize("input_size", [None, (280, 300)])
+@pytest.mark.parametrize("size", [None, FIXED])
 def test_exports_equal_pytorch(
-    trained: tuple[Path, Path], images: list[Path], tmp_path: Path, export_type: ExportType, input_size: tuple | None
+    trained: tuple[Path, Path], export: Export, images: list[Path], export_type: ExportType, size: tuple | None
 ) -> None:
     checkpoint, _ = trained
-    if export_type is ExportType.TORCH and input_size:
+    if export_type is ExportType.TORCH and size:
         pytest.skip("a whole module has no fixed size")
-    path = Engine(default_root_dir=tmp_path, accelerator="cpu").export(
-        SCDAE(teacher="/nowhere"), export_type, export_root=tmp_path, input_size=input_size, ckpt_path=checkpoint
-    )
+    path = export(export_type, size)
     for image in (images[0], images[-1]):
         score, anomaly_map = _expected(checkpoint, image)
         found_score, found_map = _infer(path, export_type, image)
@@ -189,14 +207,16 @@ def _tensor(value: object) -> torch.Tensor:
     return torch.as_tensor(value).float().squeeze()
 
 
-def test_exported_openvino_takes_any_batch(trained: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [None, FIXED])
+def test_exported_openvino_takes_any_batch(
+    trained: tuple[Path, Path], export: Export, size: tuple[int, int] | None
+) -> None:
     import openvino
 
     checkpoint, _ = trained
     model = SCDAE.load_from_checkpoint(checkpoint).eval()
-    path = model.to_openvino(tmp_path, input_size=(256, 288))
-    compiled = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    pixels = torch.rand(3, 3, 256, 288)
+    compiled = openvino.compile_model(export(ExportType.OPENVINO, size), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    pixels = torch.rand(3, 3, *FIXED)
     for batch in (pixels[:1], pixels):
         outputs = {output.get_any_name(): value for output, value in compiled(batch.numpy()).items()}
         with torch.no_grad():
@@ -208,24 +228,12 @@ def test_exported_openvino_takes_any_batch(trained: tuple[Path, Path], tmp_path:
 
 
 def test_openvino_fp16_is_half_as_large_and_close(
-    trained: tuple[Path, Path], images: list[Path], tmp_path: Path
+    trained: tuple[Path, Path], export: Export, images: list[Path]
 ) -> None:
     checkpoint, _ = trained
-    engine = Engine(default_root_dir=tmp_path, accelerator="cpu")
-    sizes = {}
-    for name, compression in {"fp32": None, "fp16": "FP16"}.items():
-        from anomalib.deploy import CompressionType
-
-        path = engine.export(
-            SCDAE(teacher="/nowhere"),
-            ExportType.OPENVINO,
-            export_root=tmp_path / name,
-            input_size=(280, 300),  # of a fixed size OpenVINO joins more operations, and has joined the wrong ones
-            compression_type=CompressionType(compression.lower()) if compression else None,
-            ckpt_path=checkpoint,
-        )
-        sizes[name] = path.with_suffix(".bin").stat().st_size
-    assert sizes["fp16"] < 0.6 * sizes["fp32"]
+    path = export(ExportType.OPENVINO, FIXED, CompressionType.FP16)
+    sizes = [part.with_suffix(".bin").stat().st_size for part in (path, export(ExportType.OPENVINO, FIXED))]
+    assert sizes[0] < 0.6 * sizes[1]
     score, anomaly_map = _expected(checkpoint, images[0])
     found_score, found_map = _infer(path, ExportType.OPENVINO, images[0])
     torch.testing.assert_close(found_score, score, rtol=2e-2, atol=1e-2)

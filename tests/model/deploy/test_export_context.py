@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every export adds the context score as PyTorch does, INT8 in floating point too."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from anomalib_scdae import SCDAE
 from anomalib_scdae.model.context_score import cell_means
 from tests.conftest import CHANNELS
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("narrow_networks")]
 
 PRECISE = {"INFERENCE_PRECISION_HINT": "f32"}
 
@@ -34,6 +36,12 @@ def images() -> torch.Tensor:
     return torch.rand(3, 3, 256, 256) * torch.tensor([1.0, 0.8, 0.6])[:, None, None, None]
 
 
+@pytest.fixture(scope="module")
+def openvino_model(model: SCDAE, tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[int, int] | None], Path]:
+    """Exports the model for one size or for all; each export is made once."""
+    return cache(lambda size: model.to_openvino(tmp_path_factory.mktemp("openvino"), input_size=size))
+
+
 def _openvino_scores(path: Path, images: torch.Tensor) -> torch.Tensor:
     import openvino
 
@@ -43,11 +51,13 @@ def _openvino_scores(path: Path, images: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("size", [None, (256, 256)], ids=["any size", "fixed size"])
-def test_scores_of_openvino_and_onnx(model: SCDAE, images: torch.Tensor, tmp_path: Path, size: tuple | None) -> None:
+def test_scores_of_openvino_and_onnx(
+    model: SCDAE, openvino_model: Callable, images: torch.Tensor, tmp_path: Path, size: tuple | None
+) -> None:
     with torch.no_grad():
         expected = model(images).pred_score.flatten()
     alone = model.model.context_score.scale.clone()
-    path = model.to_openvino(tmp_path, input_size=size)
+    path = openvino_model(size)
     onnx = model.to_onnx(tmp_path / "onnx", input_size=size)
     # A fixed size comes with a fixed batch of one.
     for exported in (path, onnx):
@@ -63,7 +73,7 @@ def test_scores_of_openvino_and_onnx(model: SCDAE, images: torch.Tensor, tmp_pat
         model.model.context_score.scale.copy_(alone)
 
 
-def test_scores_of_fp16_and_int8(model: SCDAE, images: torch.Tensor, tmp_path: Path) -> None:
+def test_scores_of_fp16_and_int8(model: SCDAE, openvino_model: Callable, images: torch.Tensor, tmp_path: Path) -> None:
     import nncf
     import openvino
 
@@ -71,8 +81,7 @@ def test_scores_of_fp16_and_int8(model: SCDAE, images: torch.Tensor, tmp_path: P
 
     with torch.no_grad():
         expected = model(images).pred_score.flatten()
-    path = model.to_openvino(tmp_path, input_size=(256, 256))
-    whole = openvino.Core().read_model(path)
+    whole = openvino.Core().read_model(openvino_model((256, 256)))
     openvino.save_model(whole, tmp_path / "half.xml", compress_to_fp16=True)
     half = torch.cat([_openvino_scores(tmp_path / "half.xml", image) for image in images.split(1)])
     # A covariance of eight images amplifies rounded weights more than one of hundreds does.
