@@ -17,6 +17,9 @@ from anomalib_scdae.benchmark import baselines
 #: Side of the images that the small systems see.
 SIDE = 64
 
+#: A residual network as small as timm has one.
+BACKBONE = "test_resnet"
+
 SMALL: dict[str, dict[str, Any]] = {
     "Spade": {"neighbours": 2},
     "Sinbad": {"larger_side": 64, "crop_side": 32, "projections": 8, "pixel_projections": 3, "pixel_repetitions": 3},
@@ -29,7 +32,7 @@ SMALL: dict[str, dict[str, Any]] = {
 def make(name: str, **changes: Any) -> AnomalibModule:
     """A small system with random weights; the same ones at every call."""
     seed_everything(0, verbose=False)
-    arguments = {"backbone": "resnet18", "pre_trained": False, **SMALL[name], **changes}
+    arguments = {"backbone": BACKBONE, "pre_trained": False, **SMALL[name], **changes}
     return getattr(baselines, name)(pre_processor=PreProcessor(Resize((SIDE, SIDE), antialias=True)), **arguments)
 
 

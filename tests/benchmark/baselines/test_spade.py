@@ -49,9 +49,8 @@ def test_the_map_is_the_distance_to_the_nearest_features_of_these_images(pixel_n
     pooled = [model.feature_extractor(image[None])[-1].mean(dim=(2, 3)) for image in images]
     own = model.feature_extractor(query)[-1].mean(dim=(2, 3))
     order = sorted(range(len(images)), key=lambda index: float((own - pooled[index]).norm()))
-    gallery = np.concatenate([pyramid(images[index][None]).reshape(-1, 448) for index in order[:2]])
-    features = pyramid(query)
-    distances = [((gallery - feature) ** 2).sum(axis=1) for feature in features.reshape(-1, 448)]
+    gallery = np.concatenate([np.concatenate(pyramid(images[index][None])) for index in order[:2]])
+    distances = [((gallery - feature) ** 2).sum(axis=1) for feature in np.concatenate(pyramid(query))]
     expected = np.array([np.mean(sorted(values)[:pixel_neighbours]) for values in distances]).reshape(16, 16)
     *stages, last = model.feature_extractor(query)
     _, nearest = model.nearest_images(last.mean(dim=(2, 3)))
