@@ -2,6 +2,7 @@
 """Several maps of a model on one scale: that of their values on normal images."""
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from anomalib_scdae.benchmark.baselines.normal_images import has_normal_validation_images, normal_validation_images
 from anomalib_scdae.model.deploy.pre_processing import transformed
+from anomalib_scdae.model.training.teacher_statistics import channel_mean_std
 from anomalib_scdae.model.training.training_set import images_of, training_batches
 
 
@@ -38,15 +40,12 @@ class MapScale(nn.Module):
     @torch.no_grad()
     def fit(self, batches: Iterable[Tensor]) -> None:
         """Learn from batches of maps ``(B, M, h, w)`` of normal images; where there are none, stay as it is."""
-        count, total, squares = 0, torch.zeros(len(self.mean)).double(), torch.zeros(len(self.mean)).double()
-        for batch in batches:
-            values = batch.double().cpu().transpose(0, 1).flatten(1)
-            count, total = count + values.shape[1], total + values.sum(dim=1)
-            squares = squares + values.square().sum(dim=1)
-        if count:
-            mean = total / count
-            self.mean.copy_(mean)
-            self.std.copy_((squares / count - mean.square()).clamp(min=1e-12).sqrt())
+        known = iter(batches)
+        first = next(known, None)
+        if first is not None:
+            mean, std = channel_mean_std(chain([first], known))
+            self.mean.copy_(mean.flatten())
+            self.std.copy_(std.flatten())
 
 
 class MapScaleMixin:
