@@ -24,8 +24,16 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 
 ROOT = Path(__file__).resolve().parents[1]
 
+#: Files that take minutes for a few tests. They come first, so that no process is left alone with one at the end.
+LONGEST = ("test_tools.py", "test_end_to_end.py", "test_examples.py")
+
 #: Feature channels of the networks in the tests; the paper's 384 would only take time.
 CHANNELS = 16
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the tests by file: the longest first."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def ablation_files() -> dict[str, Path]:

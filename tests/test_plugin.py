@@ -27,8 +27,8 @@ FIRST_IMPORTS = (
     "import anomalib.models",
     "import anomalib.data",
     "import anomalib.cli",
-    "import lightning",
     "import anomalib_scdae",
+    "import anomalib_scdae.data",
     "from anomalib_scdae import SCDAE",
 )
 

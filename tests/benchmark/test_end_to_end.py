@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX process groups")]
 FIRST, SECOND = "scdae--SyntheticLOCO--pushpins--seed0", "efficientad-mended--SyntheticLOCO--pushpins--seed0"
+SHORTER = ("--trainer.max_steps", "2")
 #: Only a bound for a machine that hangs.
 PATIENCE = 900.0
 
@@ -24,7 +25,7 @@ def start(folder: Path, output: str, *options: str) -> "subprocess.Popen[bytes]"
     """Start the smoke test in ``folder`` and a process group of its own."""
     config = str(ROOT / "configs" / "benchmark_smoke.yaml")
     main = "import sys; from anomalib_scdae.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", main, "benchmark", "--config", config, "--output", output]
+    command = [sys.executable, "-c", main, "benchmark", "--config", config, "--output", output, *SHORTER]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "ANOMALIB_SCDAE_OFFLINE": "1"}
     with (folder / "out.txt").open("ab") as out:
         return subprocess.Popen(

@@ -93,18 +93,6 @@ def test_the_command_line_finds_it_with_all_its_options(root: Path, capsys: pyte
         assert f"--data.{option}" in options
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("first", ["anomalib.data", "anomalib.models", "anomalib.cli", "torch", "anomalib_scdae.data"])
-def test_no_order_of_imports_hurts(first: str) -> None:
-    code = (
-        f"import {first}, anomalib_scdae, anomalib.models, anomalib.data; print(anomalib.data.SyntheticLOCO.__name__)"
-    )
-    result = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True, check=False
-    )
-    assert result.stdout.strip() == "SyntheticLOCO", result.stderr
-
-
 def test_rendering_needs_neither_torch_nor_anomalib() -> None:
     code = "import sys, anomalib_scdae.data.synthetic.parallel; print({'torch', 'anomalib'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
