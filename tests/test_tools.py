@@ -70,7 +70,7 @@ def test_steps_are_as_many_as_there_is_time_for(
 
 @pytest.mark.slow
 def test_reduced_it_does_all_parts_without_a_gpu(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--reduced", "--minutes", "15", "--output", str(tmp_path / "gpu")]
+    command = [sys.executable, str(SCRIPT), "--reduced", "--minutes", "60", "--output", str(tmp_path / "gpu")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     summary = json.loads((tmp_path / "gpu/summary.json").read_text())
