@@ -68,15 +68,13 @@ def narrow_networks() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def teacher_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small PDN with random weights, as a file; a narrow one for modules with ``narrow_networks``."""
     from anomalib.models.image.efficient_ad.torch_model import SmallPatchDescriptionNetwork
 
-    kind = "narrow" if "narrow_networks" in request.fixturenames else "wide"
-    path = tmp_path_factory.getbasetemp() / f"{kind}_teacher.safetensors"
-    if not path.exists():
-        torch.manual_seed(0)
-        save_file(SmallPatchDescriptionNetwork(CHANNELS).state_dict(), path)
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    save_file(SmallPatchDescriptionNetwork(CHANNELS).state_dict(), path)
     return path
 
 
@@ -89,6 +87,15 @@ def draw_image(path: Path, seed: int, size: tuple[int, int] = (280, 300), spot: 
         pixels[100:140, 120:170] = 255
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
+
+
+def draw_folder(folder: Path, normal: int, abnormal: int) -> Path:
+    """Draw a user's own folder: ``normal`` pictures in ``good``, ``abnormal`` ones in ``bad``; return it."""
+    for seed in range(normal):
+        draw_image(folder / "good" / f"{seed}.png", seed)
+    for seed in range(abnormal):
+        draw_image(folder / "bad" / f"{seed}.png", 50 + seed, spot=True)
+    return folder
 
 
 def draw_mask(path: Path, size: tuple[int, int] = (280, 300)) -> None:

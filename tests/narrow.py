@@ -8,8 +8,6 @@ from torch import nn
 
 #: What the hidden channels are divided by.
 NARROWER = 8
-#: Each PDN's convolutions, in order, and how many of the last ones have as many channels as are asked for.
-CONVOLUTIONS = {SmallPatchDescriptionNetwork: (4, 1), MediumPatchDescriptionNetwork: (6, 2)}
 
 
 def make_narrow(set_attribute: Callable[[object, str, object], None] = setattr) -> None:
@@ -18,20 +16,20 @@ def make_narrow(set_attribute: Callable[[object, str, object], None] = setattr) 
     Args:
         set_attribute: Sets an attribute; pytest's ``setattr`` for one that is undone. A program of its own needs none.
     """
-    for network, (count, outputs) in CONVOLUTIONS.items():
-        set_attribute(network, "__init__", _narrow_constructor(network, count, outputs))
+    for network in (SmallPatchDescriptionNetwork, MediumPatchDescriptionNetwork):
+        set_attribute(network, "__init__", _narrowed(network.__init__))
 
 
-def _narrow_constructor(network: type[nn.Module], count: int, outputs: int) -> Callable[..., None]:
-    build = network.__init__
-
+def _narrowed(build: Callable[..., None]) -> Callable[..., None]:
     def build_narrow(self: nn.Module, out_channels: int, padding: bool = False) -> None:
+        # Not before the command line is made: what comes first decides how it learns of SCDAE.
+        from anomalib_scdae.model.networks import pdn_convolutions
+
         build(self, out_channels, padding)
         channels = 3
-        for number in range(1, count + 1):
-            wide = getattr(self, f"conv{number}")
-            width = out_channels if number > count - outputs else wide.out_channels // NARROWER
-            setattr(self, f"conv{number}", nn.Conv2d(channels, width, wide.kernel_size, padding=wide.padding))
+        for name, wide in pdn_convolutions(self).items():
+            width = out_channels if wide.out_channels == out_channels else wide.out_channels // NARROWER
+            setattr(self, name, nn.Conv2d(channels, width, wide.kernel_size, padding=wide.padding))
             channels = width
 
     return build_narrow

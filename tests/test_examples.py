@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT, draw_image
+from tests.conftest import ROOT, draw_folder
 
 EXAMPLES = ROOT / "examples"
 #: Normal images; some of them for the test and the validation.
@@ -20,12 +20,8 @@ NORMAL = 5
 @pytest.fixture
 def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as a user has it; scripts run beside it, so that what they write is gone afterwards."""
-    for seed in range(NORMAL):
-        draw_image(tmp_path / "mine/good" / f"{seed}.png", seed)
-    for seed in range(2):
-        draw_image(tmp_path / "mine/bad" / f"{seed}.png", 50 + seed, spot=True)
     monkeypatch.chdir(tmp_path)
-    return tmp_path / "mine"
+    return draw_folder(tmp_path / "mine", NORMAL, 2)
 
 
 @pytest.mark.slow

@@ -17,18 +17,14 @@ from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.crm import ChannelReunionModule
 from anomalib_scdae.model.sfm import SelectiveFusionModule
 from anomalib_scdae.model.srm import SpatialReunionModule
-from tests.conftest import ROOT, draw_image
+from tests.conftest import ROOT, draw_folder
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    for seed in range(3):
-        draw_image(tmp_path / "mine/good" / f"{seed}.png", seed)
-    for seed in range(2):
-        draw_image(tmp_path / "mine/bad" / f"{seed}.png", 50 + seed, spot=True)
-    return tmp_path / "mine"
+    return draw_folder(tmp_path / "mine", 3, 2)
 
 
 def run_main(name: str, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:

@@ -17,7 +17,7 @@ from torchvision.io import ImageReadMode, decode_image
 
 from anomalib_scdae import SCDAE
 from anomalib_scdae.metrics.evaluate import evaluate
-from tests.conftest import CHANNELS, draw_image, draw_mask
+from tests.conftest import CHANNELS, draw_folder, draw_image, draw_mask
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("narrow_networks")]
 
@@ -243,11 +243,7 @@ def test_openvino_fp16_is_half_as_large_and_close(
 @pytest.mark.parametrize("abnormal", [False, True])
 def test_users_own_folder(model_arguments: dict, tmp_path: Path, abnormal: bool) -> None:
     """Anomalib's Folder: only normal images and no masks, or abnormal images too."""
-    for seed in range(6):
-        draw_image(tmp_path / "mine/good" / f"{seed}.png", seed)
-    if abnormal:
-        for seed in range(4):
-            draw_image(tmp_path / "mine/bad" / f"{seed}.png", 50 + seed, spot=True)
+    draw_folder(tmp_path / "mine", 6, 4 if abnormal else 0)
     data = Folder(
         name="mine",
         root=tmp_path / "mine",
