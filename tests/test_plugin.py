@@ -27,6 +27,7 @@ FIRST_IMPORTS = (
     "import anomalib.models",
     "import anomalib.data",
     "import anomalib.cli",
+    "import lightning",
     "import anomalib_scdae",
     "import anomalib_scdae.data",
     "from anomalib_scdae import SCDAE",
@@ -55,6 +56,7 @@ benchmark = {
 }
 jobs = list(BenchmarkJobGenerator(accelerator="cpu").generate_jobs(benchmark, None))
 assert [type(job.model) for job in jobs] == [SCDAE] * 2, jobs
+assert anomalib.data.SyntheticLOCO.__name__ == "SyntheticLOCO"
 for registry, classes in sys.modules["anomalib_scdae.plugin"].REGISTRIES.items():
     assert all(hasattr(sys.modules[registry], name) for name in classes), registry
 """
@@ -342,7 +344,8 @@ class TestInstalled:
 
     @pytest.mark.parametrize("first", FIRST_IMPORTS)
     def test_known_whatever_a_program_imports_first(self, wheel_python: Path, tmp_path: Path, first: str) -> None:
-        _succeeds(wheel_python, "-c", f"{first}\n{MODEL_IS_KNOWN}", cwd=tmp_path)
+        program = f"{first}\n{MODEL_IS_KNOWN}"
+        _succeeds(wheel_python, "-W", "error::UserWarning", "-c", program, cwd=tmp_path)
 
     def test_a_module_of_ours_that_imports_anomalib_is_left_alone(self, wheel_python: Path, tmp_path: Path) -> None:
         program = "import anomalib_scdae.model.torch_model\nfrom anomalib_scdae import SCDAE"

@@ -390,7 +390,7 @@ def prune(value: Any, keep: Any) -> Any:
     return value
 
 
-@settings(max_examples=12)
+@settings(max_examples=25)
 @given(st.data())
 def test_any_subset_of_the_fields_makes_a_report(data: st.DataObject) -> None:
     record = make_results()
