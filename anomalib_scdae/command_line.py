@@ -15,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+import yaml
+
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.sentences import in_one_line, is_of_disk, of_disk, of_parser
 
@@ -59,13 +61,29 @@ def _check_export() -> None:
     Raises:
         UserError: If it would.
     """
-    if sys.argv[1:2] == ["export"] and any(pair in _COMPACT for pair in pairwise(_words())):
+    if sys.argv[1:2] != ["export"] or not _asked_for():
+        return
+    asked = any(pair in _COMPACT for pair in pairwise(_words())) or True in _configured("model", "init_args", "compact")
+    named = [*_configured("ckpt_path"), *(after for word, after in pairwise(_words()) if word == "--ckpt_path")]
+    checkpoint = named[-1] if named else None
+    if asked and not (checkpoint and _is_compact(checkpoint)):
         msg = (
-            "export takes the model as its checkpoint has it, and --model.compact would be ignored: leave it out, and "
-            "if the checkpoint is not compact, make one that is with `anomalib-scdae compact --ckpt_path CHECKPOINT "
-            "--data DATA`."
+            f"export takes the model as its checkpoint has it, and {checkpoint or 'one without a checkpoint'} is not "
+            "compact: leave compact out, or make a checkpoint that is with `anomalib-scdae compact --ckpt_path "
+            "CHECKPOINT --data DATA`."
         )
         raise UserError(msg)
+
+
+def _is_compact(checkpoint: str) -> bool:
+    """Tell whether a checkpoint of SCDAE is of a compact model.
+
+    Raises:
+        UserError: If it is none of SCDAE's.
+    """
+    from anomalib_scdae.model.training.checkpoint_file import check_checkpoint_file
+
+    return bool(check_checkpoint_file(checkpoint).get("hyper_parameters", {}).get("compact"))
 
 
 class _FromConstructor(BaseException):
@@ -118,6 +136,20 @@ def _configurations() -> list[Path]:
     """Return the files that the command's words name, as ``--config FILE`` or ``--config=FILE``."""
     files = [Path(after) for word, after in pairwise(_words()) if word in {"-c", "--config"}]
     return [file for file in files if file.is_file()]
+
+
+def _configured(*keys: str) -> list[Any]:
+    """Return what the configurations that the command's words name hold under ``keys``, one within the other."""
+    found = []
+    for file in _configurations():
+        try:
+            value = yaml.safe_load(file.read_text(encoding="utf-8"))
+            for key in keys:
+                value = value[key]
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError):
+            continue  # what is wrong with a file, the parser tells
+        found.append(value)
+    return found
 
 
 def _words() -> list[str]:

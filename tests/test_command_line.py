@@ -9,10 +9,12 @@ from types import ModuleType
 from urllib.error import HTTPError, URLError
 
 import pytest
+import torch
 from anomalib.cli import cli
 
 from anomalib_scdae import command_line, plugin
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.model.training.checkpoint_file import OUR_ENTRIES
 
 
 class _Interface:
@@ -133,17 +135,29 @@ def test_a_configuration_that_names_scdae_asks_for_it(
 @pytest.mark.parametrize(
     ("words", "refused"),
     [
-        ("export --model SCDAE --ckpt_path c.ckpt --model.compact true", True),
+        ("export --model SCDAE --ckpt_path exact.ckpt --model.compact true", True),
+        ("export --model SCDAE --ckpt_path=exact.ckpt --config compact.yaml", True),
+        ("export --config compact.yaml", True),
         ("export --model SCDAE --model.init_args.compact=True", True),
-        ("export --model SCDAE --ckpt_path c.ckpt --model.compact false", False),
-        ("export --model SCDAE --ckpt_path c.ckpt", False),
+        ("export --model SCDAE --ckpt_path compact.ckpt --model.compact true", False),
+        ("export --model SCDAE --ckpt_path compact.ckpt --config compact.yaml", False),
+        ("export --model SCDAE --ckpt_path exact.ckpt --model.compact false", False),
+        ("export --model SCDAE --ckpt_path exact.ckpt --config broken.yaml", False),
+        ("export --model SCDAE --ckpt_path exact.ckpt", False),
+        ("export --model Another --ckpt_path another.ckpt --model.compact true", False),
         ("train --model SCDAE --model.compact true", False),
     ],
 )
 def test_an_export_that_would_ignore_compact_is_refused(
-    words: str, refused: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    words: str, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["anomalib", *words.split()])
+    for name in ("compact", "exact"):
+        state = dict.fromkeys(OUR_ENTRIES, torch.zeros(()))
+        torch.save({"state_dict": state, "hyper_parameters": {"compact": name == "compact"}}, f"{name}.ckpt")
+    Path("compact.yaml").write_text("model: {class_path: SCDAE, init_args: {compact: true}}\n")
+    Path("broken.yaml").write_text("model: [\n")
     if not refused:
         assert _command(None).main() == "done"
         return

@@ -45,16 +45,18 @@ def check_checkpoint(checkpoint: Any, path: str | Path) -> None:
         raise UserError(msg)
 
 
-def check_checkpoint_file(path: Any) -> None:
-    """Raise a :class:`UserError` unless the file ``path`` is a checkpoint of SCDAE; no code in it is run.
+def check_checkpoint_file(path: Any) -> Mapping[str, Any]:
+    """Return what the file ``path`` holds, nothing for open files and remote addresses; no code in it is run.
 
-    Open files and remote addresses are left to whoever reads them.
+    Raises:
+        UserError: Unless it is a checkpoint of SCDAE.
     """
     if not isinstance(path, str | Path) or "://" in str(path):
-        return
+        return {}
     with reading_checkpoint(path), anomalib_safe_globals():
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     check_checkpoint(checkpoint, path)
+    return checkpoint
 
 
 def guard_checkpoints(trainer: Trainer, kind: type) -> None:
