@@ -112,10 +112,10 @@ def _run_after_execution(loader: "Any") -> None:
 
     def exec_module(module: "ModuleType") -> None:
         _execute_quietly(execute, module) if module.__name__ == COMMAND else execute(module)
-        if module.__name__ in REGISTRIES or module.__name__ == COMMAND:
+        if module.__name__ in {COMMAND, *REGISTRIES}:
             _serve_safely(module)
-        else:
-            install()
+        if module.__name__ not in REGISTRIES:
+            install()  # serves a registry that one of our modules was importing, which was then left alone
 
     loader.exec_module = exec_module
 

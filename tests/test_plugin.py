@@ -10,11 +10,13 @@ import sys
 import venv
 import warnings
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+import anomalib_scdae
 from anomalib_scdae import plugin
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -185,6 +187,23 @@ class TestFinder:
 
     def test_other_modules_are_left_to_others(self) -> None:
         assert plugin._RegistrationFinder.find_spec("json") is None
+
+    def test_a_registry_that_a_part_of_ours_imports_is_served_by_the_command(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While the part is half made, the model that needs it cannot be; the command may be all that comes after."""
+        (tmp_path / "a_command.py").write_text("")
+        (tmp_path / "a_part.py").write_text("import a_registry\n")
+        monkeypatch.setattr(plugin, "COMMAND", "a_command")
+        monkeypatch.setattr(plugin, "tell_user_errors", lambda command: None)
+        monkeypatch.setattr("anomalib_scdae.__path__", [*anomalib_scdae.__path__, str(tmp_path)])
+        import_module("anomalib_scdae.a_part")
+        registry = sys.modules["a_registry"]
+        assert not hasattr(registry, "Model")
+        self._import("a_command")
+        for name in ("anomalib_scdae.a_part", "a_command"):
+            sys.modules.pop(name)
+        assert registry.Model is sys.modules["a_home"].Model
 
     @pytest.mark.parametrize("asked_for", [False, True])
     def test_the_command_is_imported_without_what_libraries_tell_each_other(
