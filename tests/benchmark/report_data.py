@@ -6,11 +6,17 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from PIL import Image
+
+from anomalib_scdae.benchmark.cells import scores_file
+from anomalib_scdae.metrics.anomaly_types import auroc_per_type, with_mean
 
 METHODS = ("SCDAE", "EfficientAd (mended)", "EfficientAd (as shipped)", "Stfpm", "Padim <b>|x|</b>")
 MODELS = ("SCDAE", "EfficientAd", "EfficientAd", "Stfpm", "Padim")
-KINDS = ("logical_anomalies", "structural_anomalies", "mean")
+LOGICAL, STRUCTURAL, MEAN = "logical_anomalies", "structural_anomalies", "mean"
+KINDS = (LOGICAL, STRUCTURAL, MEAN)
 MAPS = ("local", "srm", "crm", "combined")
 LIMITS = ("0.01", "0.05", "0.1", "0.3", "1.0")
 #: Pictures are 28 x 6 times as many pixels; 48 makes them as large as real ones.
@@ -143,3 +149,31 @@ def write(folder: Path, results: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
     return folder
+
+
+def image_names(types: np.ndarray) -> list[str]:
+    """Name images of these types."""
+    return [f"{kind}/{number:03}.png" for number, kind in enumerate(types)]
+
+
+def make_study(folder: Path, categories: int = 2, seeds: int = 2, images: int = 20, kinds: int = 2) -> dict[str, Any]:
+    """Make a benchmark of three rows whose figures are those of the scores in the cells' folders."""
+    cells = []
+    for row, gain in (("SCDAE", 1.5), ("EfficientAd (mended)", 0.5), ("Stfpm", 0.5)):
+        for number in range(categories):
+            for seed in range(seeds):
+                cell = make_cell(row, row, "SyntheticLOCO", f"category_{number}", seed)
+                rng = np.random.default_rng([number, seed, len(row)])
+                types = np.repeat(["good", STRUCTURAL, LOGICAL][: kinds + 1], images)
+                scores = rng.normal(np.where(types == "good", 0.0, gain), 1.0)
+                paths = [f"/data/category_{number}/test/{name}" for name in image_names(types)]
+                frame = pd.DataFrame(
+                    {"path": paths, "type": types, "score": scores, "label": (types != "good").astype(int)}
+                )
+                order = rng.permutation(len(frame))  # batches may come in any order
+                file = scores_file(folder, cell["id"])
+                file.parent.mkdir(parents=True)
+                frame.iloc[order].assign(prediction=0, score_local=0.0).to_csv(file, index=False)
+                cell["accuracy"]["image_auroc"] = with_mean(auroc_per_type(scores, types))
+                cells.append(cell)
+    return {"name": "Study", "baseline": "EfficientAd (mended)", "headline": "SCDAE", "cells": cells}

@@ -20,10 +20,9 @@ from anomalib_scdae.benchmark.report.page import assemble, to_html
 from anomalib_scdae.benchmark.report.paired import Difference, Pairs, paired_differences, read_scores
 from anomalib_scdae.benchmark.report.results import Average, Results, parse_results
 from anomalib_scdae.benchmark.report.tables import Table
-from anomalib_scdae.metrics.anomaly_types import auroc_per_type, with_mean
-from tests.benchmark.report_data import make_cell
+from anomalib_scdae.metrics.anomaly_types import auroc_per_type
+from tests.benchmark.report_data import LOGICAL, MEAN, STRUCTURAL, image_names, make_study
 
-LOGICAL, STRUCTURAL, MEAN = "logical_anomalies", "structural_anomalies", "mean"
 SCDAE, BASELINE = "SCDAE", "EfficientAd (mended)"
 
 
@@ -34,10 +33,6 @@ def scored_images(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     types = np.repeat(["good", LOGICAL, STRUCTURAL], counts)
     numbers = st.lists(st.integers(0, 5), min_size=len(types), max_size=len(types))
     return types, np.array(draw(numbers), dtype=float), np.array(draw(numbers), dtype=float)
-
-
-def names_of(types: np.ndarray) -> list[str]:
-    return [f"{kind}/{number:03}.png" for number, kind in enumerate(types)]
 
 
 def plain_auroc(scores: list[float], types: list[str], kind: str) -> float:
@@ -51,7 +46,7 @@ def plain_auroc(scores: list[float], types: list[str], kind: str) -> float:
 @settings(max_examples=30)
 def test_resampled_auroc_is_that_of_the_drawn_images(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     types, scores, _ = case
-    counts = resampled_images(names_of(types), types, resamples=5)
+    counts = resampled_images(image_names(types), types, resamples=5)
     found = resampled_auroc(scores, types, counts)
     for number, count in enumerate(counts):
         drawn = [(score, kind) for score, kind, n in zip(scores, types, count, strict=True) for _ in range(n)]
@@ -71,19 +66,19 @@ def test_as_many_images_of_each_type_are_drawn_as_there_are_and_always_the_same(
     case: tuple[np.ndarray, ...],
 ) -> None:
     types, *_ = case
-    counts = resampled_images(names_of(types), types, resamples=50)
+    counts = resampled_images(image_names(types), types, resamples=50)
     for kind in np.unique(types):
         assert (counts[:, types == kind].sum(axis=1) == (types == kind).sum()).all()
-    assert (counts == resampled_images(names_of(types), types, resamples=50)).all()
+    assert (counts == resampled_images(image_names(types), types, resamples=50)).all()
     if len(types) > 6:
-        assert (counts != resampled_images([f"other/{name}" for name in names_of(types)], types, 50)).any()
+        assert (counts != resampled_images([f"other/{name}" for name in image_names(types)], types, 50)).any()
 
 
 @given(scored_images())
 @settings(max_examples=30)
 def test_interval_holds_the_difference_of_the_images_that_there_are(case: tuple[np.ndarray, ...]) -> None:
     types, own, other = case
-    counts, once = resampled_images(names_of(types), types), np.ones((1, len(types)), dtype=int)
+    counts, once = resampled_images(image_names(types), types), np.ones((1, len(types)), dtype=int)
     for kind in (LOGICAL, STRUCTURAL):
         drawn, point = (
             resampled_auroc(own, types, each)[kind] - resampled_auroc(other, types, each)[kind]
@@ -118,29 +113,6 @@ def test_two_seeds_may_be_either_of_them() -> None:
     assert interval([np.repeat([[0.25], [0.75]], RESAMPLES, axis=1)]) == (0.25, 0.75)
 
 
-def benchmark(folder: Path, categories: int = 2, seeds: int = 2, images: int = 20, kinds: int = 2) -> dict[str, Any]:
-    """A benchmark of three rows whose figures are those of the scores in the cells' folders."""
-    cells = []
-    for row, gain in ((SCDAE, 1.5), (BASELINE, 0.5), ("Stfpm", 0.5)):
-        for number in range(categories):
-            for seed in range(seeds):
-                cell = make_cell(row, row, "SyntheticLOCO", f"category_{number}", seed)
-                rng = np.random.default_rng([number, seed, len(row)])
-                types = np.repeat(["good", STRUCTURAL, LOGICAL][: kinds + 1], images)
-                scores = rng.normal(np.where(types == "good", 0.0, gain), 1.0)
-                paths = [f"/data/category_{number}/test/{name}" for name in names_of(types)]
-                frame = pd.DataFrame(
-                    {"path": paths, "type": types, "score": scores, "label": (types != "good").astype(int)}
-                )
-                order = rng.permutation(len(frame))  # batches may come in any order
-                file = scores_file(folder, cell["id"])
-                file.parent.mkdir(parents=True)
-                frame.iloc[order].assign(prediction=0, score_local=0.0).to_csv(file, index=False)
-                cell["accuracy"]["image_auroc"] = with_mean(auroc_per_type(scores, types))
-                cells.append(cell)
-    return {"name": "Study", "baseline": BASELINE, "headline": SCDAE, "cells": cells}
-
-
 def results_of(folder: Path, record: dict[str, Any]) -> Results:
     return parse_results(folder, record)
 
@@ -151,7 +123,7 @@ def table_of(results: Results) -> Table:
 
 
 def test_the_baseline_differs_from_itself_by_nothing_at_all(tmp_path: Path) -> None:
-    pairs = Pairs(results_of(tmp_path, benchmark(tmp_path)))
+    pairs = Pairs(results_of(tmp_path, make_study(tmp_path)))
     for kind in (LOGICAL, STRUCTURAL, MEAN):
         assert pairs.auroc(BASELINE, kind, "SyntheticLOCO") == Difference(0.0, 0.0, 0.0, 4)
     found = pairs.auroc(BASELINE, MEAN, "SyntheticLOCO")
@@ -160,7 +132,7 @@ def test_the_baseline_differs_from_itself_by_nothing_at_all(tmp_path: Path) -> N
 
 
 def test_difference_is_that_of_the_averages_and_lies_in_its_interval(tmp_path: Path) -> None:
-    results = results_of(tmp_path, benchmark(tmp_path))
+    results = results_of(tmp_path, make_study(tmp_path))
     pairs = Pairs(results)
     for kind in (LOGICAL, STRUCTURAL, MEAN):
         for category in (None, "category_0", "category_1"):
@@ -178,7 +150,7 @@ def test_difference_is_that_of_the_averages_and_lies_in_its_interval(tmp_path: P
 
 def test_images_that_all_seeds_share_are_drawn_for_all_of_them_alike(tmp_path: Path) -> None:
     """Else their luck would be averaged away, as if each seed had been tested on images of its own."""
-    record = benchmark(tmp_path, categories=1, seeds=6)
+    record = make_study(tmp_path, categories=1, seeds=6)
     first = {cell["row"]: cell["id"] for cell in record["cells"] if cell["seed"] == 0}
     for cell in record["cells"]:  # six trainings that end alike
         scores_file(tmp_path, cell["id"]).write_bytes(scores_file(tmp_path, first[cell["row"]]).read_bytes())
@@ -194,7 +166,7 @@ def test_images_that_all_seeds_share_are_drawn_for_all_of_them_alike(tmp_path: P
 
 
 def test_table_has_a_block_for_the_average_and_each_category_and_a_sentence_for_each_row(tmp_path: Path) -> None:
-    table = table_of(results_of(tmp_path, benchmark(tmp_path, images=40)))
+    table = table_of(results_of(tmp_path, make_study(tmp_path, images=40)))
     assert list(dict.fromkeys(table.frame.index)) == ["Average over the categories", "category_0", "category_1"]
     assert [value.text for value in table.frame.iloc[:2, 0]] == [SCDAE, "Stfpm"]
     text = table.frame.iloc[0]["image AUROC", "logical"].text
@@ -207,7 +179,7 @@ def test_table_has_a_block_for_the_average_and_each_category_and_a_sentence_for_
 
 
 def test_au_spro_has_an_interval_from_three_cells_on(tmp_path: Path) -> None:
-    record = benchmark(tmp_path)
+    record = make_study(tmp_path)
     for cell in record["cells"]:
         gain = 0.1 + 0.02 * cell["seed"] if cell["row"] == SCDAE else 0.0
         cell["accuracy"]["au_spro"] = {kind: {"0.05": 0.5 + gain} for kind in (LOGICAL, STRUCTURAL, MEAN)}
@@ -236,14 +208,14 @@ def test_verdict_is_in_words(difference: Difference, words: str) -> None:
 
 
 def test_one_seed_is_said_and_one_category_has_no_average(tmp_path: Path) -> None:
-    table = table_of(results_of(tmp_path, benchmark(tmp_path, categories=1, seeds=1, kinds=1)))
+    table = table_of(results_of(tmp_path, make_study(tmp_path, categories=1, seeds=1, kinds=1)))
     assert set(table.frame.index) == {"category_0"}
     assert [label for group, label in table.frame.columns if group == "image AUROC"] == ["structural"]
     assert any("With one seed" in note for note in table.notes)
 
 
 def test_cells_without_scores_of_the_same_images_are_left_out(tmp_path: Path) -> None:
-    record = benchmark(tmp_path)
+    record = make_study(tmp_path)
     ids = {(cell["row"], cell["category"], cell["seed"]): cell["id"] for cell in record["cells"]}
     scores_file(tmp_path, ids[SCDAE, "category_0", 0]).unlink()
     fewer = scores_file(tmp_path, ids[SCDAE, "category_1", 1])
@@ -256,7 +228,7 @@ def test_cells_without_scores_of_the_same_images_are_left_out(tmp_path: Path) ->
 
 
 def test_images_are_the_same_in_another_place(tmp_path: Path) -> None:
-    record = benchmark(tmp_path)
+    record = make_study(tmp_path)
     before = Pairs(results_of(tmp_path, record)).auroc(SCDAE, MEAN, "SyntheticLOCO")
     for cell in record["cells"]:
         if cell["row"] == BASELINE:
@@ -273,7 +245,7 @@ def test_scores_that_cannot_be_read_are_as_good_as_none(tmp_path: Path, text: st
 
 
 def test_report_has_table_sentences_and_bars(tmp_path: Path) -> None:
-    report = assemble(results_of(tmp_path, benchmark(tmp_path)))
+    report = assemble(results_of(tmp_path, make_study(tmp_path)))
     text = to_markdown(report)
     assert f"Differences to {BASELINE} on SyntheticLOCO" in text
     assert "There are no intervals" not in text
@@ -285,7 +257,7 @@ def test_report_has_table_sentences_and_bars(tmp_path: Path) -> None:
 
 
 def test_without_scores_one_sentence_says_so_below_the_accuracy(tmp_path: Path) -> None:
-    record = benchmark(tmp_path)
+    record = make_study(tmp_path)
     text = to_markdown(assemble(parse_results(tmp_path / "elsewhere", record)))
     assert "Differences to" not in text
     assert text.count("There are no intervals of the differences to EfficientAd (mended)") == 1
@@ -295,7 +267,7 @@ def test_without_scores_one_sentence_says_so_below_the_accuracy(tmp_path: Path) 
 
 def test_the_headline_says_no_more_than_the_intervals(tmp_path: Path) -> None:
     """Two pairs of cells may agree by chance, where the few images in them leave everything open."""
-    record = benchmark(tmp_path, images=4)
+    record = make_study(tmp_path, images=4)
     for row, gain in (("SCDAE", 0.30), (BASELINE, 0.29)):
         for cell in (cell for cell in record["cells"] if cell["row"] == row):
             cell["accuracy"]["image_auroc"] = dict.fromkeys((LOGICAL, STRUCTURAL, MEAN), gain)

@@ -356,7 +356,12 @@ def test_report_is_replaced_as_a_whole(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not valid JSON"):
         write_report(tmp_path)
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.md", "results.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "outcome.png",
+        "report.html",
+        "report.md",
+        "results.json",
+    ]
 
 
 def test_missing_results_are_one_sentence(tmp_path: Path) -> None:

@@ -21,6 +21,9 @@ def to_markdown(report: dict[str, Any]) -> str:
 def _blocks(report: dict[str, Any]) -> Iterator[str]:
     yield f"# {escape(report['title'])}"
     yield from map(escape, report["summary"])
+    yield from (
+        [f"![Accuracy of the two, and their differences]({picture})"] if (picture := report.get("picture")) else []
+    )
     yield "The charts and all pictures are in [report.html](report.html), one file that needs no network."
     yield "## How it was made"
     yield from [f"    {' '.join(report['command'].split())}"] if report["command"] else []

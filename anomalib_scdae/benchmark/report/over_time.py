@@ -53,7 +53,7 @@ def over_time_curves(results: Results) -> list[Charts]:
             curves = {
                 (f"{cell['row']}, seed {cell['seed']}", colours[cell["row"]]): curve
                 for _, cell in cells.iterrows()
-                if len(curve := _curve(results, cell, kind))
+                if len(curve := minutes_curve(results, cell, kind))
             }
             if curves:
                 title = f"{dataset}: {category}, {label}"
@@ -69,7 +69,7 @@ def _keys(results: Results) -> list[str]:
     return [*sorted(keys - {END}, key=int), *keys & {END}]
 
 
-def _curve(results: Results, cell: pd.Series, kind: str) -> pd.Series:
+def minutes_curve(results: Results, cell: pd.Series, kind: str) -> pd.Series:
     """Return a cell's image AUROC in % by minutes of training."""
     points = {
         finite(cell.get(f"{PREFIX}.{key}.seconds")) / 60: 100 * finite(cell.get(f"{PREFIX}.{key}.image_auroc.{kind}"))

@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 from jinja2 import Environment, PackageLoader
 
 from anomalib_scdae.benchmark.report.accuracy import accuracy_tables, other_metrics_tables, part_tables, spro_tables
@@ -14,6 +15,7 @@ from anomalib_scdae.benchmark.report.charts import accuracy_bars, latency_scatte
 from anomalib_scdae.benchmark.report.cost import cost_tables, latency_tables
 from anomalib_scdae.benchmark.report.headline import key_figures, summarise
 from anomalib_scdae.benchmark.report.markdown import to_markdown
+from anomalib_scdae.benchmark.report.outcome import OUTCOME, draw_outcome
 from anomalib_scdae.benchmark.report.over_time import over_time_curves, over_time_tables
 from anomalib_scdae.benchmark.report.paired import paired_differences
 from anomalib_scdae.benchmark.report.pictures import Gallery, embed, gallery
@@ -38,7 +40,7 @@ CHAPTERS = (
 
 
 def write_report(folder: Path) -> None:
-    """Write ``report.md`` and ``report.html`` from the benchmark's results.
+    """Write ``report.md``, ``report.html`` and, once there is one, the picture ``outcome.png`` from the results.
 
     Works at any moment of a benchmark: without any cell, with unfinished or failed ones, with any subset of the
     figures. Each file is replaced as a whole, so that a reader never sees half of one.
@@ -49,7 +51,15 @@ def write_report(folder: Path) -> None:
     Raises:
         UserError: If there is no ``results.json`` that could be read, or its cells cannot be compared.
     """
-    report = assemble(read_results(folder))
+    results = read_results(folder)
+    with mpl.rc_context({"text.parse_math": False}):  # a row's name may hold dollars
+        report, figure = assemble(results), draw_outcome(results)
+    if figure is None:
+        (folder / OUTCOME).unlink(missing_ok=True)
+    else:
+        report["picture"] = OUTCOME
+        with replacing(folder / OUTCOME) as path:
+            figure.savefig(path, format="png")
     for name, text in (("report.md", to_markdown(report)), ("report.html", to_html(report))):
         with replacing(folder / name) as path:
             path.write_text(text, encoding="utf-8")
