@@ -154,10 +154,10 @@ def _draw_differences(line: Sequence[Axes], found: Sequence[Differences]) -> Non
         for label, (mean, low, high, _) in differences.items():
             ends = None if low is None or high is None else 100 * np.array([[mean - low], [high - mean]]).clip(0)
             axes.errorbar(100 * mean, LINES[label], xerr=ends, fmt="D", color=HEADLINE, markersize=5, capsize=3)
-            point, above = (100 * mean, LINES[label]), (0, 6)
-            axes.annotate(
-                signed(100 * mean), point, above, textcoords="offset points", ha="center", fontsize=9, color=INK
-            )
+            # Not across the line at 0.
+            place, end = ("right", -4) if mean < 0 else ("left", 4)
+            point, above = (100 * mean, LINES[label]), (end, 5)
+            axes.annotate(signed(100 * mean), point, above, textcoords="offset points", ha=place, fontsize=9, color=INK)
         axes.axvline(0, color=BASELINE, linewidth=1.5)
         axes.set(ylim=(len(LINES) - 0.5, -0.7))
         axes.set_yticks(list(LINES.values()), list(LINES))
