@@ -32,6 +32,7 @@ DECISIVE = (
 class Cell:
     """One run: a row on one category with one seed, and all that is needed to repeat it.
 
+    ``latency`` has the model that the cell is timed against, and ``is_timed`` tells whether that is asked for.
     ``weights_of`` has ``id``, ``model`` and ``trainer`` of another cell, whose weights are tested in place of own ones.
     """
 
@@ -48,6 +49,7 @@ class Cell:
     data_version: int | None = None
     backbone_weights: str | None = None
     latency: dict[str, Any] | None = None
+    is_timed: bool = False
     over_time: bool | None = None
     weights_of: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
@@ -125,6 +127,8 @@ class CellFolder:
     def entry(self) -> dict[str, Any]:
         """Return what ``results.json`` says of the cell: its result, its failure, or that it is pending."""
         known, cell = self.result(), self.cell
+        if self.config().get("latency") != self.as_saved()["latency"]:  # timed against another baseline
+            known["latency"] = _without_ratios(known.get("latency") or {})
         description = {
             "id": cell.id,
             "row": cell.row,
@@ -146,10 +150,10 @@ class CellFolder:
 
         Latency against another baseline, or an attempt that has failed as a whole, is as good as none.
         """
-        if self.cell.latency is None or self.status != FINISHED:
+        if not self.cell.is_timed or self.status != FINISHED:
             return False
         latency = self.result().get("latency")
-        return not latency or "error" in latency or self.config().get("latency") != self._as_saved()["latency"]
+        return not latency or "error" in latency or self.config().get("latency") != self.as_saved()["latency"]
 
     @property
     def latency_is_due(self) -> bool:
@@ -188,11 +192,7 @@ class CellFolder:
 
     def config(self) -> dict[str, Any]:
         """Read ``config.yaml``, the settings of what is in the folder; empty if there is none."""
-        try:
-            saved = yaml.safe_load((self.path / "config.yaml").read_text("utf-8"))
-        except (OSError, yaml.YAMLError):
-            return {}
-        return saved if isinstance(saved, dict) else {}
+        return read_yaml(self.path / "config.yaml")
 
     def write_config(self) -> None:
         """Write ``config.yaml``; a cell that was tested over its time stays one."""
@@ -200,13 +200,13 @@ class CellFolder:
         with files.replacing(self.path / "config.yaml") as file:
             file.write_text(yaml.safe_dump({**asdict(self.cell), "over_time": over_time}, sort_keys=False), "utf-8")
 
-    def _as_saved(self) -> dict[str, Any]:
+    def as_saved(self) -> dict[str, Any]:
         """Return the cell as it is once written and read: tuples become lists, keys become strings."""
         return json.loads(json.dumps(asdict(self.cell)))
 
     def is_current(self) -> bool:
         """Tell whether what is in the folder was made with the cell's settings."""
-        saved, own = self.config(), self._as_saved()
+        saved, own = self.config(), self.as_saved()
         has_all = bool(saved.get("over_time") or not own["over_time"])  # a cell may also have more than it needs
         return bool(saved) and has_all and all(saved.get(key) == own[key] for key in DECISIVE)
 
@@ -228,6 +228,14 @@ class CellFolder:
         self.write_config()
 
 
+def _without_ratios(latency: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was timed without the ratios to what it was timed against."""
+    return {
+        name: {key: value for key, value in entry.items() if key != "ratio"} if isinstance(entry, dict) else entry
+        for name, entry in latency.items()
+    }
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file in one step; numbers that are not finite become null."""
     files.write_json(path, _plain(content), indent=1)
@@ -240,6 +248,15 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file; empty if it is not there or holds something else."""
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _plain(value: Any) -> Any:

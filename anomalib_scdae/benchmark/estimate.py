@@ -47,4 +47,4 @@ class Estimator:
             training = ONE_PASS_SECONDS
         else:
             training = cell.steps * self.step_seconds + self.other_seconds
-        return training + (self.deployment_seconds if cell.latency else 0.0)
+        return training + (self.deployment_seconds if cell.is_timed else 0.0)

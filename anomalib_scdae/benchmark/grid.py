@@ -24,6 +24,7 @@ from anomalib_scdae.benchmark.classes import (
     check_keys,
     find_class,
 )
+from anomalib_scdae.benchmark.published import EXPERIMENTS, SERIES
 from anomalib_scdae.data.synthetic_loco import SyntheticLOCO
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.inputs.penalty.loading import imagenette
@@ -192,7 +193,10 @@ class Grid:
         ]
         name, count = Counter(cell.id for cell in cells).most_common(1)[0]
         if count > 1:
-            msg = f"Two cells of the grid are called {name}: give rows and datasets different names."
+            msg = (
+                f"Two cells of the grid are called {name}: give rows and datasets names that differ in letters or "
+                "digits, and each seed and category once."
+            )
             raise UserError(msg)
         return cells
 
@@ -212,7 +216,8 @@ class Grid:
             image_size=self.image_size,
             data_version=dataset.version_of(category),
             backbone_weights=row.backbone_weights,
-            latency=self._latency(row) if wants_latency else None,
+            latency=self._latency(),
+            is_timed=wants_latency,
             over_time=self.over_time or None,
             weights_of=self._source(row, dataset, category, seed),
             notes=[row.note] if row.note else [],
@@ -223,12 +228,15 @@ class Grid:
         if row.weights_of is None:
             return None
         source = next(other for other in self.rows if other.name == row.weights_of)
+        others = {name: value for name in ("data", "backbone_weights") if (value := getattr(source, name))}
         name = _cell_id(source, dataset, category, seed)
-        return {"id": name, "model": self.model(source), "trainer": {**self.trainer, **source.trainer}}
+        return {"id": name, "model": self.model(source), "trainer": {**self.trainer, **source.trainer}, **others}
 
-    def _latency(self, row: Row) -> dict[str, Any]:
-        """Return what a row is timed against: the baseline, else itself."""
-        baseline = next((other for other in self.rows if other.name == self.baseline), row)
+    def _latency(self) -> dict[str, Any]:
+        """Return what rows are timed against, if there is a baseline."""
+        baseline = next((row for row in self.rows if row.name == self.baseline), None)
+        if baseline is None:
+            return {"baseline": None}
         weights = {"backbone_weights": baseline.backbone_weights} if baseline.backbone_weights else {}
         return {"baseline": self.model(baseline), **weights}
 
@@ -308,6 +316,9 @@ def _row(entry: Mapping[str, Any], number: int) -> Row:
         raise UserError(msg)
     if "experiment" in given:
         given["experiment"] = str(given["experiment"])
+        if given["experiment"] not in {*EXPERIMENTS, SERIES}:
+            msg = f"models, entry {number}, has experiment '{given['experiment']}': the paper has 1 to 11 and 'series'."
+            raise UserError(msg)
     return Row(**given)
 
 
@@ -374,4 +385,4 @@ def _cell_id(row: Row, dataset: Dataset, category: str, seed: int) -> str:
 
 def _slug(name: str, lower: bool = True) -> str:
     """Make a name fit for a folder."""
-    return re.sub(r"[^A-Za-z0-9_.]+", "-", name.lower() if lower else name).strip("-")
+    return re.sub(r"[^\w.]+", "-", name.lower() if lower else name).strip("-")

@@ -39,7 +39,7 @@ class CellJob:
             error = self._run("deploy")
             if folder.lacks_latency and not self._stopped:
                 folder.write_result({**folder.result(), "latency": {"error": error}})
-        if folder.status == FINISHED and not self.keep_weights and not self._stopped:
+        if folder.status == FINISHED and not folder.lacks_latency and not self.keep_weights and not self._stopped:
             folder.weights.unlink(missing_ok=True)
 
     def stop(self) -> None:

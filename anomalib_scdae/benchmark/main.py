@@ -91,6 +91,9 @@ def benchmark(
 
         measure_speed(output)
         return
+    if not keep_weights and any(row.get("weights_of") for row in models):
+        msg = "keep_weights is false, but some rows test the weights of another one (weights_of): keep them."
+        raise UserError(msg)
     if workers < 1:
         msg = f"workers is {workers}, but at least one cell must run at a time: give 1 or more."
         raise UserError(msg)

@@ -32,7 +32,7 @@ def make_cell(category: str = "finish", **changes: Any) -> Cell:
         "trainer": {"max_steps": 10},
         "image_size": 256,
     }
-    return Cell(**{**given, **changes})
+    return Cell(**{**given, "is_timed": "latency" in changes, **changes})
 
 
 def run(folder: Path, *cells: Cell, pool: Pool | None = None) -> dict[str, Any]:

@@ -160,12 +160,17 @@ def scdae_cell(root: Path, arguments: dict[str, Any], name: str = "first", **cha
     return make_cell(id=name, model=model, data=data, trainer={"max_steps": 2, "accelerator": "cpu"}, **changes)
 
 
+def source_of(folder: CellFolder) -> dict[str, Any]:
+    """What a cell that takes the weights of ``folder`` says of it."""
+    return {"id": folder.cell.id, "model": folder.cell.model, "trainer": folder.cell.trainer}
+
+
 @pytest.mark.slow
 def test_weights_of_another_cell_are_tested_and_not_trained(
     tmp_path: Path, loco_root: Path, model_arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = CellFolder(tmp_path, scdae_cell(loco_root, model_arguments))
-    source = {"id": "first", "model": first.cell.model, "trainer": first.cell.trainer}
+    source = source_of(first)
     other = {**model_arguments, "context_weight": 0, "local_weight": 1}
     second = CellFolder(tmp_path, scdae_cell(loco_root, other, "second", weights_of=source))
     first.begin()
@@ -192,7 +197,7 @@ def test_what_makes_a_model_compact_is_not_taken_over_but_learnt(
     save_weights(build_model(exact, 256), first.weights)
     first.write_training({"training": {}})
     first.write_result({"status": "finished"})
-    second = CellFolder(tmp_path, scdae_cell(loco_root, compact["init_args"], "second", weights_of={"id": "first"}))
+    second = CellFolder(tmp_path, scdae_cell(loco_root, compact["init_args"], "second", weights_of=source_of(first)))
     run.take_over(second, build_model(compact, 256))
     taken = build_model(compact, 256)
     load_weights(taken, second.weights)
@@ -204,7 +209,7 @@ def test_weights_of_a_cell_that_is_not_finished_or_other_networks_are_refused(
     tmp_path: Path, loco_root: Path, model_arguments: dict[str, Any]
 ) -> None:
     first = CellFolder(tmp_path, scdae_cell(loco_root, model_arguments))
-    second = CellFolder(tmp_path, scdae_cell(loco_root, model_arguments, "second", weights_of={"id": "first"}))
+    second = CellFolder(tmp_path, scdae_cell(loco_root, model_arguments, "second", weights_of=source_of(first)))
     plain, whole = (
         build_model({"class_path": "SCDAE", "init_args": {**model_arguments, **more}}, 256)
         for more in ({"branches": [[]]}, {})
@@ -217,4 +222,8 @@ def test_weights_of_a_cell_that_is_not_finished_or_other_networks_are_refused(
     first.write_result({"status": "finished"})
     with pytest.raises(UserError, match="must name a row with the same networks"):
         run.take_over(second, whole)
+    longer = {**source_of(first), "trainer": {"max_steps": 3}}
+    third = CellFolder(tmp_path, scdae_cell(loco_root, model_arguments, "third", weights_of=longer))
+    with pytest.raises(UserError, match="first, which were trained with other settings: run that cell first"):
+        run.take_over(third, whole)
     assert second.training() is None

@@ -2,6 +2,7 @@
 """The second step of a cell: a finished model is built again, and measured against a baseline nobody has trained."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def test_the_outcome_joins_the_result(tmp_path: Path, loco_root: Path, monkeypat
     result = {
         "status": "finished",
         "accuracy": {"image_auroc": {"mean": 0.5}},
-        "size": {"parameters": 1},
+        "size": {"parameters": 1, "macs": 1},
         "notes": ["a"],
     }
     folder.write_result(result)
@@ -109,3 +110,6 @@ def test_the_outcome_joins_the_result(tmp_path: Path, loco_root: Path, monkeypat
     assert found["latency"] == measured["latency"]
     assert found["size"] == {"parameters": 1, "macs": 3}
     assert found["notes"] == ["a", run.NO_RATIO]
+    again = CellFolder(tmp_path, replace(cell, latency={"baseline": None}))
+    measure_deployed(again)
+    assert again.result()["notes"] == ["a"]

@@ -78,8 +78,9 @@ def test_a_learning_rate_for_all_leaves_a_row_its_own() -> None:
 
 def test_latency_is_measured_once_a_row_against_the_baseline() -> None:
     cells = parse_grid(**settings()).cells()
-    assert [cell.latency is not None for cell in cells] == [True, True] + [False] * 6
-    assert cells[0].latency == {"baseline": cells[1].model}
+    assert [cell.is_timed for cell in cells] == [True, True] + [False] * 6
+    assert cells[0].latency == cells[-1].latency == {"baseline": cells[1].model}
+    assert parse_grid(**settings(baseline=None)).cells()[0].latency == {"baseline": None}
 
 
 def test_a_rendered_category_has_a_version_and_one_on_disk_has_none(tmp_path: Path) -> None:
@@ -110,7 +111,10 @@ def test_auto_is_resolved_for_all_cells_at_once(monkeypatch: pytest.MonkeyPatch)
         ({"models": [{"class_path": "SCDAE", "init_args": {"branch": 1}}]}, "did you mean 'branches'"),
         ({"models": [{"class_path": "SCDAE", "init_args": {"fusion": "perhaps"}}]}, "does not take these init_args"),
         ({"models": [{"class_path": "SCDAE", "backbone_weights": "mine"}]}, "say 'packaged'"),
-        ({"models": [{"class_path": "SCDAE"}, {"class_path": "SCDAE"}]}, "different names"),
+        ({"models": [{"class_path": "SCDAE"}, {"class_path": "SCDAE"}]}, "names that differ in letters or digits"),
+        ({"models": [{"class_path": "SCDAE"}, {"name": "SCDAE+", "class_path": "SCDAE"}]}, "differ in letters"),
+        ({"seeds": [0, 0]}, "each seed and category once"),
+        ({"models": [{"class_path": "SCDAE", "experiment": 12}]}, "the paper has 1 to 11 and 'series'"),
         ({"datasets": [{"class_path": "SyntheticLOCO"}]}, "has no categories"),
         ({"datasets": [{"class_path": "SyntheticLOC", "categories": ["a"]}]}, "no AnomalibDataModule"),
         (
@@ -217,6 +221,15 @@ def test_a_row_may_test_the_weights_of_another_and_is_made_anew_with_it() -> Non
     first, again, *_ = parse_grid(**settings(models=rows, baseline=None)).cells()
     assert first.weights_of is None
     assert again.weights_of == {"id": first.id, "model": first.model, "trainer": {"max_steps": 3}}
+    rows[0] |= {"data": {"train_batch_size": 2}}
+    again = parse_grid(**settings(models=rows, baseline=None)).cells()[1]
+    assert again.weights_of["data"] == {"train_batch_size": 2}
+
+
+def test_names_in_any_script_are_told_apart() -> None:
+    rows = [{"name": name, "class_path": "SCDAE"} for name in ("方法一", "方法二", "Größe")]
+    cells = parse_grid(**settings(models=rows, baseline=None)).cells()
+    assert {cell.id.split("--")[0] for cell in cells} == {"方法一", "方法二", "größe"}
 
 
 def medium_teacher(folder: Path) -> Path:

@@ -116,6 +116,28 @@ def test_weights_that_are_not_kept_go_when_nothing_is_left_to_be_measured(tmp_pa
     assert not folder.latency_is_due
 
 
+def test_weights_are_kept_for_a_latency_that_has_failed(tmp_path: Path) -> None:
+    cell = make_cell("die_when_measured", latency=LATENCY)
+    comparison = Comparison(tmp_path, {}, [cell], keep_weights=False)
+    comparison.run(LocalPool())
+    assert CellFolder(tmp_path, cell).latency_is_due
+    comparison.run(LocalPool())
+    assert CellFolder(tmp_path, cell).entry()["latency"] == {"torch_fp32": {"median_ms": 1.0}}
+    assert not list(tmp_path.rglob("weights.safetensors"))
+
+
+def test_a_ratio_to_another_baseline_is_not_reported(tmp_path: Path) -> None:
+    folder = CellFolder(tmp_path, make_cell(latency=LATENCY))
+    folder.begin()
+    timed = {"torch_fp32": {"median_ms": 1.0, "ratio": {"median": 2.0}}, "openvino_fp32": {"error": "no OpenVINO"}}
+    folder.write_result({"status": "finished", "latency": timed})
+    assert folder.entry()["latency"] == timed
+    other = {"baseline": {"class_path": "EfficientAd", "init_args": {}}}
+    for cell in (make_cell(latency=other), make_cell(latency=other, is_timed=False)):
+        found = CellFolder(tmp_path, cell).entry()["latency"]
+        assert found == {"torch_fp32": {"median_ms": 1.0}, "openvino_fp32": {"error": "no OpenVINO"}}
+
+
 def test_a_torn_result_counts_as_none(tmp_path: Path) -> None:
     cell = make_cell()
     run(tmp_path, cell)

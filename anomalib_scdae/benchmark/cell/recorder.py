@@ -42,6 +42,9 @@ class TrainingRecorder(Callback):
 
     Args:
         folder: Gets told how far training is, for the display.
+
+    Attributes:
+        seconds_before: Those of earlier parts of an interrupted training.
     """
 
     def __init__(self, folder: CellFolder) -> None:
@@ -49,7 +52,7 @@ class TrainingRecorder(Callback):
         self.curve: list[dict[str, float]] = []
         self.step_times: list[float] = []
         self.steps = 0
-        self._seconds_before = 0.0  # of earlier parts of an interrupted training
+        self.seconds_before = 0.0
         self._started: float | None = None
         self._ended: float | None = None
         self._last_start: float | None = None
@@ -61,8 +64,8 @@ class TrainingRecorder(Callback):
     def seconds(self) -> float:
         """Seconds from the first step to the end, validations included, set-up not."""
         if self._started is None:
-            return self._seconds_before
-        return self._seconds_before + (self._ended or time.perf_counter()) - self._started
+            return self.seconds_before
+        return self.seconds_before + (self._ended or time.perf_counter()) - self._started
 
     def summary(self) -> dict[str, Any]:
         """Return what the cell's result says of the training's time."""
@@ -109,7 +112,7 @@ class TrainingRecorder(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from an earlier part of the training."""
         self.curve, self.step_times = state_dict["curve"], state_dict["step_times"]
-        self._seconds_before = state_dict["seconds"]
+        self.seconds_before = state_dict["seconds"]
 
     def _add_point(self) -> None:
         if self._count and self._sums:

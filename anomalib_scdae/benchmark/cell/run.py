@@ -32,7 +32,7 @@ from anomalib_scdae.benchmark.cell.outputs import OutputCollector
 from anomalib_scdae.benchmark.cell.recorder import OneSeed, TrainingRecorder
 from anomalib_scdae.benchmark.cell.snapshots import Snapshots, few_test_images
 from anomalib_scdae.benchmark.cell.write_gallery import write_gallery
-from anomalib_scdae.benchmark.cells import FINISHED, Cell, CellFolder, cell_folder, read_json
+from anomalib_scdae.benchmark.cells import FINISHED, Cell, CellFolder, cell_folder, read_json, read_yaml
 from anomalib_scdae.benchmark.measure.arithmetic import count_parameters
 from anomalib_scdae.benchmark.measure.deployment import measure_deployment
 from anomalib_scdae.benchmark.measure.environment import environment
@@ -43,6 +43,8 @@ from anomalib_scdae.model.training.exact_resume import ExactResume
 
 #: How often a training is saved, so that an interruption costs no more than that.
 CHECKPOINT_INTERVAL = timedelta(minutes=10)
+#: What is counted of a model when its training ends.
+TRAINED_SIZES = ("parameters", "trainable_parameters")
 NO_RATIO = "No latency ratio: the baseline has a memory bank, whose size only training tells."
 
 
@@ -63,7 +65,8 @@ def train_and_test(folder: CellFolder) -> None:
         training = folder.training()
     if training is None:
         training = {"files": files, **_train(folder, model, datamodule)}
-        training["duration_seconds"] = time.perf_counter() - started
+        # With what an interrupted training had taken before.
+        training["duration_seconds"] += time.perf_counter() - started
         save_weights(model, folder.weights)
         folder.write_training(training)
         started = time.perf_counter()
@@ -100,11 +103,16 @@ def take_over(folder: CellFolder, model: AnomalibModule) -> None:
         UserError: If that cell is not finished, has not kept its weights, or lacks some that the model needs.
     """
     assert folder.cell.weights_of is not None  # noqa: S101 - for the type checker
-    name = folder.cell.weights_of["id"]
+    asked = folder.as_saved()["weights_of"]
+    name = asked["id"]
     source = cell_folder(folder.benchmark, name)
     weights, training = source / folder.weights.name, read_json(source / "training.json")
     if (read_json(source / "result.json") or {}).get("status") != FINISHED or not training or not weights.exists():
         msg = f"It takes the weights of the cell {name}, which is not finished or has not kept them: run it first."
+        raise UserError(msg)
+    made_with = read_yaml(source / "config.yaml")
+    if any(made_with.get(key) != asked[key] for key in ("model", "trainer")):
+        msg = f"It takes the weights of the cell {name}, which were trained with other settings: run that cell first."
         raise UserError(msg)
     state, needed = load_file(weights), model.state_dict()
     # What makes SCDAE compact is learnt anew when it is validated.
@@ -139,9 +147,11 @@ def measure_deployed(folder: CellFolder) -> None:
     )
     result = folder.result()
     result["latency"] = measured["latency"]
-    result["size"] = {**measured["size"], **result.get("size", {})}  # training may have changed what is trainable
-    if baseline is None:
-        result["notes"] = list(dict.fromkeys([*result.get("notes", []), NO_RATIO]))
+    # Training may have changed what is trainable; files and arithmetic are as they are now.
+    counted = {name: result["size"][name] for name in TRAINED_SIZES if name in result.get("size", {})}
+    result["size"] = {**measured["size"], **counted}
+    has_memory_bank = baseline is None and (cell.latency or {}).get("baseline") is not None
+    result["notes"] = [note for note in result.get("notes", []) if note != NO_RATIO] + [NO_RATIO] * has_memory_bank
     result["deployment_environment"] = environment()
     result["deployment_seconds"] = round(time.perf_counter() - started, 1)
     folder.write_result(result)
@@ -149,8 +159,10 @@ def measure_deployed(folder: CellFolder) -> None:
 
 
 def build_baseline(cell: Cell) -> AnomalibModule | None:
-    """Build the model that latencies are compared with, untrained; ``None`` if it cannot predict untrained."""
+    """Build the model that latencies are compared with, untrained; ``None`` without one that can predict untrained."""
     latency = cell.latency or {}
+    if latency.get("baseline") is None:
+        return None
     baseline = build_model(latency["baseline"], cell.image_size, latency.get("backbone_weights"))
     if isinstance(baseline, MemoryBankMixin):
         return None
@@ -179,6 +191,7 @@ def _train(folder: CellFolder, model: AnomalibModule, datamodule: AnomalibDataMo
             "precision": str(trainer.precision),
             "accelerator": type(trainer.accelerator).__name__.removesuffix("Accelerator").lower(),
         },
+        "duration_seconds": recorder.seconds_before,
         "curve": recorder.curve,
         "snapshots": snapshots.taken,
         "size": count_parameters(model.model),
