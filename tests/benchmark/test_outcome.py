@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from anomalib_scdae.benchmark.cells import scores_file
 from anomalib_scdae.benchmark.report import write_report
+from anomalib_scdae.benchmark.report.headline import summarise
 from anomalib_scdae.benchmark.report.outcome import COLUMNS, OUTCOME, draw_outcome
 from anomalib_scdae.benchmark.report.paired import Pairs
 from anomalib_scdae.benchmark.report.results import Results, parse_results
@@ -85,6 +88,33 @@ def test_a_category_that_one_of_the_two_has_alone_is_left_out(tmp_path: Path) ->
     assert [axes.get_title() for axes in drawn(parse_results(tmp_path, record)).axes] == ["category 1", ""]
     record["headline"] = "nobody"
     assert draw_outcome(parse_results(tmp_path, record)) is None
+
+
+def test_figures_are_those_of_the_cells_that_both_have(tmp_path: Path) -> None:
+    record = make_study(tmp_path, categories=1)
+    record["cells"] = [cell for cell in record["cells"] if (cell["row"], cell["seed"]) != (BASELINE, 1)]
+    results = parse_results(tmp_path, record)
+    bars = drawn(results).axes[0].patches
+    first = results.figures(HEADLINE, f"accuracy.image_auroc.{LOGICAL}")[:1].item()
+    assert bars[0].get_x() + bars[0].get_width() == pytest.approx(100 * first)
+
+
+@pytest.mark.parametrize("kinds", [("bad",), ("bent", "cut", "mean")])
+def test_types_without_a_name_of_their_own_are_drawn_together(tmp_path: Path, kinds: tuple[str, ...]) -> None:
+    record = make_study(tmp_path, categories=1)
+    for cell in record["cells"]:
+        cell["accuracy"]["image_auroc"] = dict.fromkeys(kinds, 0.4 if cell["row"] == BASELINE else 0.75)
+        scores = pd.read_csv(scores_file(tmp_path, cell["id"]))
+        scores["type"] = scores["type"].map({"good": "good", LOGICAL: kinds[0], STRUCTURAL: kinds[-2:][0]})
+        scores.to_csv(scores_file(tmp_path, cell["id"]), index=False)
+    results = parse_results(tmp_path, record)
+    bars, differences = drawn(results).axes
+    assert [label.get_text() for label in bars.get_yticklabels()] == ["mean"]
+    assert [bar.get_x() + bar.get_width() for bar in bars.patches] == pytest.approx([75, 40])
+    assert bars.get_xlim()[0] == 40
+    assert len(differences.containers) == 1
+    assert "75.0 % (mean image AUROC) against 40.0 %" in summarise(results)[0]
+    assert " all anomalies" in summarise(results)[0]
 
 
 def test_report_writes_it_whatever_rows_are_called_and_takes_it_away_with_what_it_showed(tmp_path: Path) -> None:

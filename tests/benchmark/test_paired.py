@@ -188,6 +188,10 @@ def test_au_spro_has_an_interval_from_three_cells_on(tmp_path: Path) -> None:
     assert found is not None
     assert found.mean == pytest.approx(0.11)
     assert (found.low, found.high) == pytest.approx((0.10, 0.12))
+    record["cells"] = [cell for cell in record["cells"] if (cell["category"], cell["seed"]) != ("category_1", 1)]
+    uneven = Pairs(results_of(tmp_path, record)).spro(SCDAE, LOGICAL, "SyntheticLOCO")
+    assert uneven is not None
+    assert (uneven.low, uneven.pairs) == (None, 2)
     few = pairs.spro(SCDAE, LOGICAL, "SyntheticLOCO", "category_0")
     assert few is not None
     assert few[1:] == (None, None, 2)

@@ -12,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomalib_scdae.benchmark.report import write_report
-from anomalib_scdae.benchmark.report.accuracy import ablation_tables, method_table, part_tables, spro_tables
+from anomalib_scdae.benchmark.report.accuracy import (
+    ablation_tables,
+    accuracy_tables,
+    method_table,
+    part_tables,
+    spro_tables,
+)
 from anomalib_scdae.benchmark.report.all_cells import cell_tables, environment_note
 from anomalib_scdae.benchmark.report.cost import cost_tables, latency_tables
 from anomalib_scdae.benchmark.report.headline import key_figures, summarise
@@ -134,6 +140,16 @@ def test_ablation_prints_every_experiment_with_differences_beside_the_papers() -
     assert row["measured Δ to exp. 1", "mean"].text == text
     assert texts(row.iloc[1:4]) == ["✓", "✓", "✓"]
     assert texts(line(second, "6").iloc[1:4]) == ["✓", "", "✓"]
+
+
+@pytest.mark.parametrize("experiment", [None, "11"])
+def test_ablation_with_a_row_beside_the_papers_has_a_table_that_shows_it(experiment: str | None) -> None:
+    record = make_ablation()
+    assert len(accuracy_tables(results_of(record))) == 2
+    another = make_cell("Experiment 11, other gates", "SCDAE", "SyntheticLOCO", "pushpins", 0)
+    record["cells"].append(another | {"experiment": experiment})
+    *_, table = accuracy_tables(results_of(record))
+    assert line(table, another["row"]) is not None
 
 
 def test_ablation_that_is_not_run_yet_keeps_its_line() -> None:

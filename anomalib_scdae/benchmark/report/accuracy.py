@@ -13,11 +13,12 @@ from anomalib_scdae.benchmark.published import EXPERIMENTS, SERIES, TABLE_2, TAB
 from anomalib_scdae.benchmark.report import tables
 from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, Results
 from anomalib_scdae.benchmark.report.tables import DAGGER, MISSING, PARTIAL, Columns, Heading, Table, Value, make_frame
+from anomalib_scdae.metrics.spro import FPR_LIMITS
 
 #: Headings of the metrics to where a cell has them; the limits are false-positive rates.
 SPRO = {
     (f"FPR ≤ {limit}", label): f"accuracy.au_spro.{kind}.{limit}"
-    for limit in ("0.01", "0.05", "0.1", "0.3", "1.0")
+    for limit in FPR_LIMITS
     for kind, label in KINDS.items()
 }
 OTHER_METRICS = {
@@ -69,8 +70,10 @@ def accuracy_tables(results: Results) -> list[Table]:
     layout = results.text("layout")
     for dataset in results.finished()["dataset"].unique():
         found += ablation_tables(results, dataset) if layout == "ablation" else []
-        # On a single category, the ablations' tables have all figures of the methods' table.
-        if layout != "ablation" or len(results.categories(dataset)) > 1:
+        # On a single category, the ablations' tables have all figures of the methods' table, if no row is left over.
+        rows = results.finished(dataset=dataset).drop_duplicates("row")
+        all_are_experiments = rows["experiment"].astype(bool).all() and rows["experiment"].is_unique
+        if layout != "ablation" or len(results.categories(dataset)) > 1 or not all_are_experiments:
             found.append(method_table(results, dataset, beside_paper=layout == "methods"))
     return found
 

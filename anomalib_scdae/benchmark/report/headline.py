@@ -6,7 +6,7 @@ from anomalib_scdae.benchmark.published import DATASET, EXPERIMENTS, published_m
 from anomalib_scdae.benchmark.report.all_cells import environment_note, progress_sentence
 from anomalib_scdae.benchmark.report.cost import FORMATS
 from anomalib_scdae.benchmark.report.paired import Difference, pairs_of
-from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, WORDS, Average, Results, average
+from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, WORDS, Average, Results, average, in_words
 from anomalib_scdae.benchmark.report.tables import DAGGER, signed, times
 
 #: Differences below this many percentage points print as 0.0.
@@ -131,7 +131,7 @@ def _verdict(results: Results, dataset: str) -> str:
         return "One run each: without an estimate of the error there is no verdict."
     parts: list[str] = []
     for verdict in dict.fromkeys(verdicts.values()):
-        labels = [WORDS[label] for label, given in verdicts.items() if given == verdict]
+        labels = [words for label, words in in_words(verdicts).items() if verdicts[label] == verdict]
         within = " (within the error)" if verdict == LEVEL else ""
         parts.append(f"{verdict} {'it' if parts else results.text('baseline')}{within} on {_listed(labels)}")
     return f"{results.text('headline')} is {', '.join(parts)}."

@@ -10,7 +10,7 @@ from anomalib_scdae.benchmark.cells import END
 from anomalib_scdae.benchmark.report import tables
 from anomalib_scdae.benchmark.report.accuracy import average_column
 from anomalib_scdae.benchmark.report.charts import Charts, colour_of, make_logarithmic
-from anomalib_scdae.benchmark.report.results import KINDS, Results, finite
+from anomalib_scdae.benchmark.report.results import DRAWN, Results, finite
 from anomalib_scdae.benchmark.report.svg import QUIET, RULE, add_tooltip, new_axes, to_svg
 from anomalib_scdae.benchmark.report.tables import Table, make_frame
 
@@ -23,8 +23,6 @@ CAPTION = (
     "Image AUROC in % over the minutes of training (logarithmic), one line per seed. Where the learning rate falls "
     "towards the end, what has been learnt shows there: compare the ends of trainings of several lengths."
 )
-#: Anomaly types that are drawn.
-DRAWN = {kind: label for kind, label in KINDS.items() if kind != "mean"}
 
 
 def over_time_tables(results: Results) -> list[Table]:

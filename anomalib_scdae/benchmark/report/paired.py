@@ -16,7 +16,15 @@ from anomalib_scdae.benchmark.cells import scores_file
 from anomalib_scdae.benchmark.report import tables
 from anomalib_scdae.benchmark.report.bootstrap import RESAMPLES, interval, resampled_auroc, resampled_images
 from anomalib_scdae.benchmark.report.charts import Charts
-from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, WORDS, Results, comparable
+from anomalib_scdae.benchmark.report.results import (
+    IMAGE_AUROC,
+    KINDS,
+    Results,
+    comparable,
+    has_mean,
+    in_words,
+    shown_types,
+)
 from anomalib_scdae.benchmark.report.svg import INK, QUIET, RULE, SERIES, add_tooltip, new_axes, to_svg
 from anomalib_scdae.benchmark.report.tables import MISSING, Table, Value, make_frame, signed
 from anomalib_scdae.metrics.anomaly_types import GOOD, MEAN
@@ -26,9 +34,6 @@ SPRO_LIMIT = "0.05"
 SPRO = "accuracy.au_spro"
 #: A figure without a value per image has an interval over cells, if there are as many as this.
 CELLS = 3
-
-#: Anomaly types that are drawn.
-DRAWN = {kind: label for kind, label in KINDS.items() if kind != MEAN}
 
 NOTE = (
     f"Differences are in percentage points, over the cells (category and seed) that both rows have; in brackets 95 % "
@@ -109,8 +114,9 @@ class Pairs:
     def spro(self, row: str, kind: str, dataset: str, category: str | None = None) -> Difference | None:
         """Return the difference of AU-sPRO up to :data:`SPRO_LIMIT`; see :meth:`auroc`."""
         points = self._points(row, f"{SPRO}.{kind}.{SPRO_LIMIT}", dataset, category)
+        points = comparable(points).stack() if len(points) else points
         if 0 < len(points) < CELLS:
-            return Difference(float(comparable(points).mean(axis=1).mean()), None, None, len(points))
+            return Difference(float(points.unstack("seed").mean(axis=1).mean()), None, None, len(points))
         return _difference(points, {place: np.full(RESAMPLES, point) for place, point in points.items()})
 
     def _points(self, row: str, path: str, dataset: str, category: str | None) -> pd.Series:
@@ -137,7 +143,7 @@ class Pairs:
         if names not in self._draws:
             self._draws[names] = resampled_images(names, types)
         auroc = resampled_auroc(scores["score"].to_numpy(), types, self._draws[names])
-        if len(auroc) > 1:
+        if has_mean(auroc):
             auroc[MEAN] = np.mean(list(auroc.values()), axis=0)
         return _Resampled(names, auroc)
 
@@ -235,7 +241,8 @@ def _notes(pairs: Pairs, dataset: str) -> list[str]:
 def _sentence(pairs: Pairs, row: str, dataset: str) -> str:
     """Say in words where a row stands against the baseline; empty where nothing is known."""
     found = {label: pairs.auroc(row, kind, dataset) for kind, label in KINDS.items()}
-    parts = [f"{each.verdict} on {WORDS[label]}" for label, each in found.items() if each]
+    words = in_words([label for label, each in found.items() if each])
+    parts = [f"{each.verdict} on {words[label]}" for label, each in found.items() if each]
     return f"{row} against {pairs.baseline}: {'; '.join(parts)} (image AUROC)." if parts else ""
 
 
@@ -243,11 +250,13 @@ def _charts(pairs: Pairs) -> list[Charts]:
     """Give bars of the average differences, logical and structural."""
     drawings = {}
     for dataset in pairs.results.datasets:
-        for kind, label in DRAWN.items():
-            bars = {row: found for row in pairs.rows if (found := pairs.auroc(row, kind, dataset))}
-            if bars:
-                title = f"{dataset}: {WORDS[label]}"
-                drawings[title] = _draw(f"Bar chart, difference to {pairs.baseline}, {title}", bars, label)
+        found = {
+            label: {row: each for row in pairs.rows if (each := pairs.auroc(row, kind, dataset))}
+            for kind, label in KINDS.items()
+        }
+        for label in shown_types([label for label, bars in found.items() if bars]):
+            title = f"{dataset}: {in_words([label])[label]}"
+            drawings[title] = _draw(f"Bar chart, difference to {pairs.baseline}, {title}", found[label], label)
     return [Charts(CAPTION.format(pairs.baseline), drawings, {})] if drawings else []
 
 

@@ -3,6 +3,7 @@
 
 import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +15,12 @@ import pandas as pd
 from anomalib_scdae.benchmark.cells import FINISHED, PENDING
 from anomalib_scdae.benchmark.store import check_same_files
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.metrics.anomaly_types import MEAN
 
 #: Anomaly types and their mean: key in ``results.json`` to the heading in tables.
-KINDS = {"logical_anomalies": "logical", "structural_anomalies": "structural", "mean": "mean"}
+KINDS = {"logical_anomalies": "logical", "structural_anomalies": "structural", MEAN: "mean"}
+#: Those of one type of anomaly each.
+DRAWN = {kind: label for kind, label in KINDS.items() if kind != MEAN}
 #: Label of an anomaly type to the words for it in a sentence.
 WORDS = {"logical": "logical anomalies", "structural": "structural anomalies", "mean": "their mean"}
 
@@ -183,6 +187,25 @@ class Results:
         return [note for note in next(iter(notes), []) if all(note in others for others in notes)]
 
 
+def has_mean(types: Collection[str]) -> bool:
+    """Tell whether the mean over these types of anomaly has a place in the tables.
+
+    Of several it has. A single type's mean is that type, and stands there only if nothing else says it: a folder of
+    one's own, or another dataset, has types that have no column.
+    """
+    return len(types) > 1 or not set(types) <= DRAWN.keys()
+
+
+def shown_types(labels: Collection[str]) -> list[str]:
+    """Choose what to draw of the types that there are figures of: each by itself, or the mean where none has a name."""
+    return [label for label in DRAWN.values() if label in labels] or [KINDS[MEAN]] * (KINDS[MEAN] in labels)
+
+
+def in_words(labels: Collection[str]) -> dict[str, str]:
+    """Give the words for anomaly types, by label, as they stand in one sentence."""
+    return {label: WORDS[label] if len(labels) > 1 or label != KINDS[MEAN] else "all anomalies" for label in labels}
+
+
 def finite(value: Any) -> float:
     """Give ``value`` as float if it is a finite number, else NaN."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -216,6 +239,8 @@ def parse_results(folder: Path, content: dict[str, Any]) -> Results:
     environment = content.get("environment")
     header = {**content, "environment": environment if isinstance(environment, dict) else {}}
     records = [cell for cell in header.pop("cells", []) if isinstance(cell, dict)]
+    for record in records:
+        _add_means(record)
     columns = [*TEXTS, *LISTS, "environment", "recorded"]
     cells = pd.DataFrame([_common_columns(record, header["environment"]) for record in records], columns=columns)
     cells = cells.join(pd.json_normalize(records).drop(columns=columns, errors="ignore"))
@@ -223,6 +248,16 @@ def parse_results(folder: Path, content: dict[str, Any]) -> Results:
     cells = cells.drop_duplicates(["row", *PLACE], keep="last")
     check_same_files([records[index] for index in cells.index])
     return Results(folder, header, cells.reset_index(drop=True))
+
+
+def _add_means(record: dict[str, Any]) -> None:
+    """Let the only type of anomalies, where it has no column of its own, stand in that of the mean."""
+    over_time = record.get("over_time")
+    groups = [record.get("accuracy"), record.get("maps"), *(over_time.values() if isinstance(over_time, dict) else ())]
+    for group in groups:
+        for name, values in group.items() if isinstance(group, dict) else ():
+            if name != "maps" and isinstance(values, dict) and len(values) == 1 and has_mean(values):
+                values[MEAN] = next(iter(values.values()))
 
 
 def _common_columns(record: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
