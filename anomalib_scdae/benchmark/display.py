@@ -23,7 +23,7 @@ class Display(Progress):
     def __init__(self, cells: int) -> None:
         console = Console()
         super().__init__(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn("{task.fields[phase]}"),
             TimeElapsedColumn(),

@@ -10,6 +10,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Column, Table
 
@@ -209,10 +210,12 @@ def _metrics(
 
 
 def _print(metrics: Mapping[str, Any], category: str, limits: Sequence[float]) -> None:
-    names = Column(category, no_wrap=True)
+    names = Column(escape(category), no_wrap=True)
     table = Table(names, "image AUROC", *(f"AU-sPRO {limit}" for limit in limits))
     for name, auroc in metrics["classification"]["auc_roc"].items():
         spro = metrics["localization"]["auc_spro"].get(name, {})
         figures = [auroc, *(spro.get(str(limit)) for limit in limits)]
-        table.add_row(short_name(name), *("" if figure is None else f"{100 * figure:.1f}" for figure in figures))
+        table.add_row(
+            escape(short_name(name)), *("" if figure is None else f"{100 * figure:.1f}" for figure in figures)
+        )
     Console().print(table)

@@ -11,7 +11,7 @@ def to_unit_interval(values: Tensor) -> Tensor:
 
     torchmetrics takes scores outside [0, 1] for logits and puts them through a float32 sigmoid, batch by batch:
     scores above 17 become equal, and batches that lie within [0, 1] are not mapped at all. A ranking metric is
-    then wrong for raw anomaly scores. This map goes by the scores' :func:`~.float_order.ordered_keys`.
+    then wrong for raw anomaly scores. This map goes by the scores' :func:`~anomalib_scdae.quantiles.ordered_keys`.
 
     Args:
         values: Scores, any shape, without NaN; float32 or narrower (double precision is rounded to float32).
