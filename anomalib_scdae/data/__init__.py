@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data that needs no download: penalty images and synthetic logical anomalies.
+"""Data that needs no download: SyntheticLOCO, products with logical and structural anomalies.
 
 The names below are imported when first used: the processes that render images need neither torch nor Anomalib.
 """

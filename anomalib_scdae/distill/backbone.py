@@ -63,10 +63,9 @@ class FeatureTargets(nn.Module):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         out_channels: int = 384,
-        pretrained: bool = True,
     ) -> None:
         super().__init__()
-        model = _create(backbone, download=pretrained and weights is None)
+        model = _create(backbone, download=weights is None)
         if weights is not None:
             load_weights(model, weights)
         self.out_channels = out_channels

@@ -12,7 +12,10 @@ from rich.table import Table
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.files import replacing, sha256_of, write_json
 from anomalib_scdae.inputs.pdn import NETWORKS
-from anomalib_scdae.inputs.teacher import BUNDLED_FOLDER, published_weights
+from anomalib_scdae.inputs.teacher import BUNDLED_FOLDER, published_file, published_weights
+
+#: Of a curve that are printed at most.
+POINTS = 8
 
 
 @dataclass(frozen=True)
@@ -123,11 +126,11 @@ def _card_table(card: Card, weights: Path) -> Table:
     return table
 
 
-def _curve_line(curve: list[tuple[int, float]], points: int = 8) -> str:
+def _curve_line(curve: list[tuple[int, float]]) -> str:
     """Show a curve in a line: evenly chosen points, the last among them."""
     if not curve:
         return "-"
-    chosen = sorted({round(i * (len(curve) - 1) / (points - 1)) for i in range(points)})
+    chosen = sorted({round(i * (len(curve) - 1) / (POINTS - 1)) for i in range(POINTS)})
     return ", ".join(f"{curve[i][1]:.3f} at {curve[i][0]}" for i in chosen)
 
 
@@ -138,7 +141,7 @@ def _published_table() -> Table:
     for heading in ("size", "channels", "source", "state"):
         table.add_column(heading, overflow="fold")
     for size in NETWORKS:
-        path = folder / f"pretrained_teacher_{size}.pth"
+        path = folder / published_file(size)
         state = f"at {path}" if path.is_file() else "not downloaded"
         table.add_row(size, "384", "WideResNet-101, ImageNet", state)
     return table

@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+#: Share of the run over which the learning rate rises, and the share until which it then stays.
+WARM_UP, HOLD = 0.02, 0.5
+
 
 class MuonAdam:
     """Orthogonalised momentum (Muon) on the convolutions, AdamW on the biases, under one schedule.
@@ -54,10 +57,10 @@ class MuonAdam:
         self.adam.load_state_dict(state["adam"])
 
 
-def schedule(progress: float, warm_up: float = 0.02, hold: float = 0.5) -> float:
+def schedule(progress: float) -> float:
     """Return the factor on the learning rate at ``progress`` in [0, 1] of the run."""
-    if progress < warm_up:
-        return max(progress, 1e-3) / warm_up
-    if progress < hold:
+    if progress < WARM_UP:
+        return max(progress, 1e-3) / WARM_UP
+    if progress < HOLD:
         return 1.0
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - hold) / (1 - hold))))
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - HOLD) / (1 - HOLD))))

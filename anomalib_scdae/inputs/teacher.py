@@ -16,9 +16,9 @@ from anomalib.utils.path import get_pretrained_weights_dir
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from safetensors.torch import load as load_safetensors
 
-from anomalib_scdae.errors import UserError
+from anomalib_scdae.errors import UserError, check_choice
 from anomalib_scdae.inputs.download import Archive, DownloadError, fetch
-from anomalib_scdae.inputs.pdn import NETWORKS
+from anomalib_scdae.inputs.pdn import NETWORKS, ModelSize
 
 logger = logging.getLogger(__name__)
 
@@ -60,9 +60,7 @@ def load_teacher(teacher: str = "auto", model_size: str = "small", out_channels:
     Raises:
         UserError: If the weights are missing, damaged or those of another network.
     """
-    if model_size not in NETWORKS:
-        msg = f"model_size is {model_size!r}, but a PDN is either 'small' or 'medium'"
-        raise UserError(msg)
+    check_choice("model_size", model_size, ModelSize)
     path, source = _locate(teacher, model_size)
     return _read(path, source, model_size, out_channels)
 
@@ -73,7 +71,7 @@ def _locate(teacher: str, model_size: str) -> tuple[Path, str]:
         return _bundled(model_size), "bundled"
     if teacher not in {"auto", "efficientad"}:
         return _own(Path(teacher).expanduser()), str(Path(teacher).expanduser())
-    path = published_weights().folder / _file(model_size)
+    path = published_weights().folder / published_file(model_size)
     try:
         if not path.is_file():
             fetch(published_weights())
@@ -99,10 +97,12 @@ def published_weights() -> Archive:
     """Return the published weights of EfficientAd and the place where Anomalib keeps them."""
     root = get_pretrained_weights_dir()
     folder = root / "efficientad_pretrained_weights"
-    return Archive(WEIGHTS_DOWNLOAD_INFO, root, folder, lambda path: all((path / _file(s)).is_file() for s in NETWORKS))
+    files = [published_file(size) for size in NETWORKS]
+    return Archive(WEIGHTS_DOWNLOAD_INFO, root, folder, lambda path: all((path / file).is_file() for file in files))
 
 
-def _file(model_size: str) -> str:
+def published_file(model_size: str) -> str:
+    """Return the name of the file of a published teacher."""
     return f"pretrained_teacher_{model_size}.pth"
 
 

@@ -42,7 +42,9 @@ def medium() -> State:
 @pytest.fixture(scope="module")
 def published_zip(small: State, medium: State) -> bytes:
     """An archive in the layout of EfficientAd's published one, with other weights."""
-    return zipped({f"{PLACE}/{loading._file(size)}": pickled(state) for size, state in sizes(small, medium).items()})
+    return zipped(
+        {f"{PLACE}/{loading.published_file(size)}": pickled(state) for size, state in sizes(small, medium).items()}
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -203,7 +205,7 @@ def test_small_file_for_a_medium_model(tmp_path: Path, small: State) -> None:
 
 
 def test_unknown_size() -> None:
-    with pytest.raises(UserError, match="either 'small' or 'medium'"):
+    with pytest.raises(UserError, match="Unknown model_size 'large': choose one of small, medium"):
         load_teacher("bundled", "large")
 
 
@@ -258,7 +260,7 @@ def test_download_of_the_published_weights(
 ) -> None:
     teacher = load_teacher("efficientad", size)
     assert_same(teacher, sizes(small, medium)[size])
-    assert teacher.source == f"efficientad ({cache / PLACE / loading._file(size)})"
+    assert teacher.source == f"efficientad ({cache / PLACE / loading.published_file(size)})"
     load_teacher("efficientad", size)
     assert server.downloads == 1
 
@@ -286,7 +288,7 @@ def test_auto_uses_present_weights_offline_and_silently(
 ) -> None:
     """Those of a size are enough, as for EfficientAd."""
     (cache / PLACE).mkdir(parents=True)
-    (cache / PLACE / loading._file("small")).write_bytes(pickled(small))
+    (cache / PLACE / loading.published_file("small")).write_bytes(pickled(small))
     assert load_teacher("auto").source.startswith("efficientad")
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
@@ -322,7 +324,7 @@ def test_damaged_published_weights_are_told_not_replaced(cache: Path, small: Sta
     """Falling back would hide that EfficientAd itself cannot work with them either."""
     bundle(small)
     (cache / PLACE).mkdir(parents=True)
-    (cache / PLACE / loading._file("small")).write_bytes(b"half a file")
+    (cache / PLACE / loading.published_file("small")).write_bytes(b"half a file")
     with pytest.raises(UserError, match="cannot be read as weights"):
         load_teacher("auto")
 

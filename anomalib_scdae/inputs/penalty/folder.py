@@ -41,7 +41,6 @@ class FolderImages(PenaltyImages):
         folder: str | Path,
         image_size: tuple[int, int] = (256, 256),
         seed: int = 0,
-        source: str | None = None,
     ) -> None:
         folder = Path(folder).expanduser()
         if not folder.is_dir():
@@ -55,7 +54,7 @@ class FolderImages(PenaltyImages):
                 "natural images, or 'bundled'"
             )
             raise UserError(msg)
-        super().__init__(source or f"{folder} ({len(self.files)} images)", image_size, seed)
+        super().__init__(f"{folder} ({len(self.files)} images)", image_size, seed)
         self._unreadable: set[str] = set()
         self[0]  # a folder of unreadable files is found now, not after the first minutes of training
 

@@ -171,7 +171,7 @@ class _FactorsAndTerms:
 
 
 class _Moments:
-    """Second moments of features over all images and positions, in double precision."""
+    """Second moments of features over all images and positions, summed in double precision."""
 
     def __init__(self) -> None:
         self._sum, self._count = torch.zeros(()), 0
