@@ -70,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = parser.instantiate_classes(parser.parse_args(arguments))
     except (OSError, UnicodeError) as error:  # of a --config
         parser.error(f"the file of --config cannot be read ({error})")
+    except UserError as error:  # of a class that an option names
+        print(f"anomalib-scdae {arguments[0]}: {error}", file=sys.stderr)
+        return 1
     options = config[config.command].as_dict()
     options.pop("config", None)
     try:

@@ -203,6 +203,7 @@ OURS: dict[str, list[str]] = {
     r"Problems parsing config": [*EVALUATE, "--config", "broken.yaml"],
     r"--config cannot be read": [*EVALUATE, "--config", "binary.yaml"],
     r"does not accept option 'nope'": [*EVALUATE, "--config", "unknown.yaml"],
+    r"category 'nope'": ["compact", "--ckpt_path", "text.ckpt", "--data", "SyntheticLOCO", "--data.category", "nope"],
     r"no folder nowhere": ["teachers", "--folder", "nowhere"],
     r"no teacher's card": ["teachers", "--folder", "cards"],
     r"--size cannot be huge": [*DISTILL, "--size", "huge"],

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
+from PIL import Image
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.files import replacing
@@ -29,11 +30,18 @@ class GalleryWriter(Callback):
     In YAML, under ``trainer.callbacks``: ``class_path: anomalib_scdae.gallery.GalleryWriter``.
 
     Args:
-        file: Name of the picture, in the folder of the test's results.
+        file: Name of the picture, in the folder of the test's results; its suffix says of which kind it is.
+
+    Raises:
+        UserError: If pictures of that kind cannot be written.
     """
 
     def __init__(self, file: str = "gallery.png") -> None:
         self.file = file
+        self._format = Image.registered_extensions().get(Path(file).suffix.lower())
+        if self._format not in Image.SAVE:
+            msg = f"GalleryWriter cannot write {file}: end its name in .png, .jpg or .webp."
+            raise UserError(msg)
         self._predictions: list[Prediction] = []
         self._outputs = RawOutputs()
 
@@ -75,7 +83,7 @@ class GalleryWriter(Callback):
         picture = compose_gallery(gallery_rows(chosen, branch_maps_of(pl_module)))
         file = Path(trainer.default_root_dir) / self.file
         with replacing(file) as temporary:
-            picture.save(temporary, format=file.suffix.removeprefix(".").upper().replace("JPG", "JPEG"))
+            picture.save(temporary, format=self._format)
         rank_zero_info(f"What SCDAE sees in {len(chosen)} of the test images: {file}")
 
 

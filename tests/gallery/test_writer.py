@@ -76,6 +76,17 @@ def test_a_test_leaves_a_picture_with_scores_of_the_post_processor(
     assert all(0 <= one.score <= 1 and one.prediction == (one.score >= 0.5) for one in kept)
 
 
+@pytest.mark.parametrize("name", ["gallery", "gallery.txt", "gallery.mp4"])
+def test_a_name_that_no_picture_can_have_is_refused_in_a_sentence(name: str) -> None:
+    with pytest.raises(UserError, match=f"cannot write {name}: end its name in"):
+        GalleryWriter(name)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.JPG", "a.webp", "a.tif"])
+def test_any_kind_of_picture_that_pillow_writes_will_do(name: str, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "picture", format=GalleryWriter(name)._format)
+
+
 def test_another_model_is_refused_in_a_sentence() -> None:
     with pytest.raises(UserError, match="draws the maps of SCDAE, not of Padim: leave the callback out"):
         GalleryWriter().setup(None, Padim(backbone="resnet18", pre_trained=False), "test")  # type: ignore[arg-type]
