@@ -8,6 +8,7 @@ images by their Mahalanobis distance, as PUAD does with the student's averages o
 arXiv 2402.15143).
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -83,8 +84,9 @@ class ContextScore(nn.Module):
 
     def forward(self, averages: torch.Tensor) -> torch.Tensor:
         """Return the distances ``(B,)`` of images from their averaged features ``(B, F)``, see :func:`cell_means`."""
-        along, others = self._decomposed(averages)
-        return torch.linalg.vector_norm(torch.cat([along * self.gains, others * self.other_gain], dim=1), dim=1)
+        with full_precision(averages):
+            along, others = self._decomposed(averages)
+            return torch.linalg.vector_norm(torch.cat([along * self.gains, others * self.other_gain], dim=1), dim=1)
 
     def _decomposed(self, averages: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Standardise averages; return their parts along the directions, ``(B, R)``, and the rest, ``(B, F)``."""
@@ -141,19 +143,22 @@ class ContextScore(nn.Module):
             raise UserError(msg)
         self.scale.zero_()
         self.unseen.zero_()
-        if len(values) < MIN_IMAGES or not (values.std(axis=0) > 1e-9).any():
-            found = f"there are {len(values)}" if len(values) < MIN_IMAGES else "these are all the same"
+        # Where all but one are the same, no fold without that one has anything to compare with.
+        values = values[np.lexsort(values.T)]  # the folds must not depend on the order of the images
+        few = len(values) < MIN_IMAGES
+        unseen = np.zeros(1) if few or not _vary(values) else _cross_fitted_distances(values)
+        if few or not np.isfinite(unseen).all() or not unseen.std() > 0:
+            found = f"there are {len(values)}" if few else "nearly all of these are the same"
             rank_zero_warn(
                 f"The context score is left out, since it needs {MIN_IMAGES} or more training images that differ, and "
                 f"{found}."
             )
             return
-        values = values[np.lexsort(values.T)]  # the folds must not depend on the order of the images
         fitted = _Normal(values)
         for name in ("mean", "std", "directions", "gains", "other_gain"):
             setattr(self, name, torch.as_tensor(getattr(fitted, name)).to(self.mean))
         self.seen.copy_(_mean_and_std(fitted.distances(values)))
-        self.unseen.copy_(_mean_and_std(_cross_fitted_distances(values)))
+        self.unseen.copy_(_mean_and_std(unseen))
         self.centre.copy_(self.unseen[0])
 
     @torch.no_grad()
@@ -188,6 +193,15 @@ class ContextScore(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
+def full_precision(like: torch.Tensor) -> AbstractContextManager[Any]:
+    """Leave mixed precision for a while, in which differences of averages would be lost; nothing where there is none.
+
+    An export, which has none, knows no such thing.
+    """
+    kind = like.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
 def cell_means(features: torch.Tensor) -> torch.Tensor:
     """Average features ``(B, C, h, w)`` over each of ``CELLS x CELLS`` cells; ``(B, C CELLS^2)`` in float32."""
     return window_means(features, 1)[:, :, :, 0, :, 0].flatten(1)
@@ -206,10 +220,11 @@ def window_means(features: torch.Tensor, kernel: int) -> torch.Tensor:
         ``(B, D, CELLS, k, CELLS, k)`` in float32.
     """
     rows, columns = windows(features.shape[-2], kernel, features), windows(features.shape[-1], kernel, features)
-    # Channels last, in which this is one product over memory as it lies.
-    pixels = features.float().permute(0, 2, 3, 1)
-    along_rows = (rows @ pixels.flatten(2)).unflatten(2, pixels.shape[2:])
-    means = (columns @ along_rows).permute(0, 3, 1, 2)
+    with full_precision(features):
+        # Channels last, in which this is one product over memory as it lies.
+        pixels = features.float().permute(0, 2, 3, 1)
+        along_rows = (rows @ pixels.flatten(2)).unflatten(2, pixels.shape[2:])
+        means = (columns @ along_rows).permute(0, 3, 1, 2)
     return means.unflatten(3, (CELLS, kernel)).unflatten(2, (CELLS, kernel))
 
 
@@ -253,10 +268,16 @@ class _Normal:
 def _cross_fitted_distances(values: np.ndarray) -> np.ndarray:
     """Return every image's distance by a covariance of the images in other folds."""
     fold = np.arange(len(values)) % FOLDS
-    distances = np.empty(len(values))
+    distances = np.full(len(values), np.nan)
     for number in range(FOLDS):
-        distances[fold == number] = _Normal(values[fold != number]).distances(values[fold == number])
+        if _vary(values[fold != number]):
+            distances[fold == number] = _Normal(values[fold != number]).distances(values[fold == number])
     return distances
+
+
+def _vary(values: np.ndarray) -> bool:
+    """Tell whether any of the averages differs between images."""
+    return bool((values.std(axis=0) > 1e-9).any())
 
 
 def _mean_and_std(values: np.ndarray | torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import LedoitWolf
+from torch import nn
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.context_score import CELLS, MIN_IMAGES, ContextScore, cell_means, windows
@@ -122,7 +123,15 @@ def test_images_that_were_fitted_to_are_judged_as_if_they_were_not() -> None:
     assert abs(fresh.mean() - score.unseen[0]) < abs(fresh.mean() - seen.mean()) / 2
 
 
-@pytest.mark.parametrize("values", [_averages(MIN_IMAGES - 1), _averages(1).expand(9, -1)], ids=["few", "equal"])
+@pytest.mark.parametrize(
+    "values",
+    [
+        _averages(MIN_IMAGES - 1),
+        _averages(1).expand(9, -1),
+        torch.cat([_averages(1).expand(MIN_IMAGES - 1, -1), _averages(1, 1)]),
+    ],
+    ids=["few", "equal", "all but one equal"],
+)
 def test_where_nothing_can_be_learnt_it_is_left_out_with_a_word(values: torch.Tensor) -> None:
     score = ContextScore(CHANNELS)
     with pytest.warns(UserWarning, match="context score is left out"):
@@ -140,6 +149,18 @@ def test_five_images_and_a_constant_channel_suffice() -> None:
         score.fit(values)
     assert torch.isfinite(score(_averages(3, 4))).all()
     assert score.is_fitted
+
+
+def test_mixed_precision_changes_nothing() -> None:
+    torch.manual_seed(0)
+    score, features = ContextScore(CHANNELS), torch.randn(2, 8, 20, 24)
+    score.fit(_averages(30))
+    averaged = AveragedConvolution(nn.Conv2d(8, CHANNELS, 4), torch.rand(CHANNELS), torch.rand(CHANNELS) + 0.5)
+    plain = averaged(features)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert averaged(features).equal(plain)
+        mixed = score(plain)
+    assert mixed.equal(score(plain))
 
 
 def test_features_that_are_not_finite_are_refused_in_a_sentence() -> None:

@@ -25,7 +25,7 @@ from anomalib.data import InferenceBatch
 from torch import nn
 from torch.nn import functional as F
 
-from anomalib_scdae.model.context_score import window_means
+from anomalib_scdae.model.context_score import full_precision, window_means
 from anomalib_scdae.model.crm import ChannelReunionModule
 from anomalib_scdae.model.distances import DistanceModel, Distances
 from anomalib_scdae.model.networks import Branch, pdn_convolutions
@@ -124,11 +124,12 @@ class AveragedConvolution(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map the convolution's input ``(B, D, H, W)`` to what :func:`cell_means` makes of its output."""
         seen = window_means(features, self.kernel).permute(0, 2, 4, 1, 3, 5).flatten(3)
-        return F.linear(seen, self.filters, self.bias).permute(0, 3, 1, 2).flatten(1)
+        with full_precision(features):
+            return F.linear(seen, self.filters, self.bias).permute(0, 3, 1, 2).flatten(1)
 
 
 class FoldedSCDAE(DistanceModel):
-    """The anomaly map of an SCDAE and nothing else; see the module's text.
+    """The anomaly map and the score of an SCDAE and nothing else; see the module's text.
 
     Args:
         model: An SCDAEModel, which is left as it is.
