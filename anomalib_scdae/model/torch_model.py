@@ -55,7 +55,7 @@ class SCDAEModel(DistanceModel):
         model_size: Size of the PDN of teacher and student; the paper does not state it.
         teacher_out_channels: Feature channels ``C``.
         padding: Whether the PDN and the decoder pad their convolutions.
-        pad_maps: Whether to frame the maps with zeros where an unpadded PDN has lost its border.
+        pad_maps: Whether to frame the maps with zeros where an unpadded PDN has lost its border; a padded one has not.
         local_weight: Weight of the local map in the anomaly map; the global ones share the rest.
         pool_size: ``r`` of equations 1 and 2.
         aggregation: How SRM and CRM sum over the positions (equations 6 and 9).
@@ -117,7 +117,7 @@ class SCDAEModel(DistanceModel):
             else None
         )
         self.loss = SCDAELoss(cosine_weight, cosine_scale)
-        self.anomaly_map = AnomalyMapMerger(len(branches), pad_maps, local_weight)
+        self.anomaly_map = AnomalyMapMerger(len(branches), pad_maps and not padding, local_weight)
         self.context_score = ContextScore(channels, context_weight) if context_weight else None
         self.compaction = Compaction(channels, len(branches)) if compact else None
         self.teacher_mean: torch.Tensor

@@ -21,7 +21,9 @@ def efficient_ad_pair(
         padding=padding,
         pad_maps=pad_maps,
     )
-    theirs = EfficientAdModel(channels, EfficientAdModelSize(size), padding=padding, pad_maps=pad_maps)
+    # Theirs would frame the maps of a padded network too, and so displace them.
+    framed = pad_maps and not padding
+    theirs = EfficientAdModel(channels, EfficientAdModelSize(size), padding=padding, pad_maps=framed)
     theirs.teacher.load_state_dict(ours.teacher.state_dict())
     theirs.student.load_state_dict(ours.student.network.state_dict())
     theirs.ae.load_state_dict(ours.branches[0].autoencoder.state_dict())
