@@ -80,7 +80,7 @@ class SCDAECheckpoints(ScheduledTraining):
                 )
                 raise UserError(msg)
             self._trained_from = _resolved(trainer.ckpt_path)
-            self.adopt_schedule(checkpoint.get("hyper_parameters", {}))
+            self.adopt_training(checkpoint.get("hyper_parameters", {}))
         elif trainer.state.fn == TrainerFn.TESTING and self._trained_from == _resolved(trainer.ckpt_path) is not None:
             self._keep_trained_weights(checkpoint)
             self.training_files.hashes = trained_with

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from anomalib import LearningType
-from anomalib.data import Batch
+from anomalib.data import AnomalibDataModule, Batch
 from anomalib.metrics import Evaluator
 from anomalib.models.components import AnomalibModule
 from anomalib.post_processing import PostProcessor
@@ -111,8 +111,8 @@ class SCDAE(FoldedExport, SCDAECheckpoints, AnomalibModule):  # type: ignore[mis
         check_image_size(size)
         check_choice("schedule", schedule, ScheduleName)
         self.schedule = SCHEDULES[schedule]
-        lr = self.schedule.lr if lr is None else lr
-        for name, value in {"lr": lr, "weight_decay": weight_decay, "cache_gib": cache_gib}.items():
+        rate = self.schedule.lr if lr is None else lr  # not `lr`: whether it was given is a hyper-parameter
+        for name, value in {"lr": rate, "weight_decay": weight_decay, "cache_gib": cache_gib}.items():
             check_not_negative(name, value)
         with torch.inference_mode(mode=False):  # tensors that are made there can never be trained
             super().__init__(
@@ -122,7 +122,7 @@ class SCDAE(FoldedExport, SCDAECheckpoints, AnomalibModule):  # type: ignore[mis
                 visualizer=visualizer,
             )
             self.model = SCDAEModel(**networks).to(memory_format=torch.channels_last)
-        self.lr, self.weight_decay, self.compile_losses = lr, weight_decay, compile
+        self.lr, self.weight_decay, self.compile_losses = rate, weight_decay, compile
         self.hparams.update(self.model.options)
         self.inputs = TrainingInputs(str(teacher), str(penalty_images))
         self.calibration, self.resume, self.image_cache = Calibration(), ExactResume(), ImageCache(cache_gib)
@@ -175,7 +175,8 @@ class SCDAE(FoldedExport, SCDAECheckpoints, AnomalibModule):  # type: ignore[mis
         if stage == TrainerFn.FITTING:
             check_training(self.trainer)
             check_before_training(self.trainer.datamodule)
-        if self.trainer.datamodule is not None and not hasattr(self.trainer.datamodule, "val_data"):
+        datamodule = self.trainer.datamodule
+        if isinstance(datamodule, AnomalibDataModule) and not hasattr(datamodule, "val_data"):
             # Asked for it, Anomalib's datamodules would fail; calibration falls back on training images.
             self.trainer.limit_val_batches = 0
 
@@ -189,7 +190,7 @@ class SCDAE(FoldedExport, SCDAECheckpoints, AnomalibModule):  # type: ignore[mis
         cache = TeacherCache.fitting(
             self.model, size, training_dataset(self.trainer), self.pre_processor, self.image_cache.room(self.trainer)
         )
-        if "penalty_images" not in self.inputs.resolved:  # neither trained before nor taken from a checkpoint
+        if "penalty_images" not in self.inputs.resolved or not self.trainer.ckpt_path:  # not those of what is resumed
             fit_statistics(self.model, self.trainer, self.transformed, cache)
         precise = TeacherCache.is_precise(self.model.teacher_mean, self.model.teacher_std)
         self._teacher_cache = cache if precise else None
@@ -198,6 +199,7 @@ class SCDAE(FoldedExport, SCDAECheckpoints, AnomalibModule):  # type: ignore[mis
         if self.compile_losses:
             self.model.compile_losses()
         lay_out_like_parameters(self.optimizers(use_pl_optimizer=False))  # type: ignore[arg-type]
+        self.apply_learning_rate()
 
     def training_step(self, batch: Batch, batch_idx: int) -> STEP_OUTPUT:
         """Compute the loss of a batch and log it term by term."""

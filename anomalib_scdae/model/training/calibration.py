@@ -10,12 +10,13 @@ needs.
 import copy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
-from anomalib.data import Batch
+from anomalib.data import AnomalibDataModule, Batch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import CombinedLoader, rank_zero_info, rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 from torchmetrics import Metric
 
@@ -242,12 +243,14 @@ class Calibration(Callback):
         """Run the model over the whole validation set, in this process."""
         datamodule = getattr(trainer, "datamodule", None)
         if self.without_validation:
-            loader = None
-        elif datamodule is not None:
-            loader = datamodule.val_dataloader() if len(getattr(datamodule, "val_data", ())) else None
+            loaders = None
+        elif isinstance(datamodule, AnomalibDataModule):
+            loaders = datamodule.val_dataloader() if len(getattr(datamodule, "val_data", ())) else None
         else:
-            loader = trainer.val_dataloaders
-        return list(_read(trainer, pl_module, loader)) if loader is not None else []
+            loaders = trainer.val_dataloaders if datamodule is None else datamodule.val_dataloader()
+        if not loaders:
+            return []
+        return list(_read(trainer, pl_module, chain.from_iterable(CombinedLoader(loaders).flattened)))
 
     @staticmethod
     def _stand_ins(trainer: Trainer, pl_module: SCDAEModule) -> list[ValidationRecord]:

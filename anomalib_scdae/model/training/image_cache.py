@@ -168,6 +168,8 @@ class ImageCache(Callback):
                 cached = CachedImages.wrap(getattr(datamodule, name, None), self.room(trainer), workers)
             if cached is not None:
                 setattr(datamodule, name, cached)
+        # A schedule by epochs has asked for the number of steps, and so for a loader of the datamodule's own dataset.
+        trainer.fit_loop._combined_loader = None
 
     def room(self, trainer: Trainer) -> float:
         """Return how many bytes the caches leave when they are full."""

@@ -32,14 +32,16 @@ class Rescue(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save the weights, and give the error its cause: a sentence with the file's name."""
-        if not isinstance(exception, Exception):
+        pl_module.on_train_end()  # lets go of what only a training needs; Lightning leaves that out
+        if isinstance(exception, KeyboardInterrupt):
             return  # interrupted by the user, who does not want to wait
         if trainer.state.fn == TrainerFn.FITTING:
-            self._save(trainer, pl_module)
+            self._save(trainer, pl_module, in_haste=not isinstance(exception, Exception))
         if isinstance(exception, OF_FILES):
             exception.__cause__ = _unreadable_image(trainer) or exception.__cause__
 
-    def _save(self, trainer: Trainer, pl_module: Any) -> None:
+    def _save(self, trainer: Trainer, pl_module: Any, in_haste: bool) -> None:
+        """Save the weights, calibrated as well as can be; in haste, where the process is told to end, not at all."""
         step, saving = trainer.global_step, trainer.checkpoint_callback
         folder = getattr(saving, "dirpath", None)
         # In several processes the others would have to take part, which know nothing of the error.
@@ -48,9 +50,10 @@ class Rescue(Callback):
         if any(getattr(other, "_last_global_step_saved", -1) == step for other in trainer.checkpoint_callbacks):
             return
         path = Path(folder) / f"interrupted-step={step}.ckpt"
-        calibration, reason = pl_module.calibration, ""
+        calibration, reason = pl_module.calibration, "there was no time" if in_haste else ""
         # Training images stand in where those of validation cannot be read; where neither can, nothing is calibrated.
-        for stand_in, left_out in ((False, False), (True, False), (True, True)):
+        ways = ((False, False), (True, False), (True, True))
+        for stand_in, left_out in ways[-1:] if in_haste else ways:
             calibration.without_validation, calibration.left_out = stand_in, left_out
             try:
                 trainer.save_checkpoint(path)

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 
 from anomalib_scdae.model.training.schedule import SCHEDULES, Schedule, share_done
 
@@ -35,13 +36,10 @@ class ScheduledTraining(LightningModule):
         fused = self.device.type in ("cpu", "cuda") and not self.trainer.gradient_clip_val
         optimizer = torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay, fused=fused)
 
-        start = self.lr
-
         def factor(step: int) -> float:
-            # A learning rate that a callback has found meanwhile, as LearningRateFinder does, takes the place of ours.
-            return self.schedule.factor(step, self.share_done(step)) * (self.lr / start if start else 1.0)
+            return self.schedule.factor(step, self.share_done(step))
 
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        scheduler = LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def share_done(self, step: int) -> float:
@@ -69,13 +67,36 @@ class ScheduledTraining(LightningModule):
                 f"{self.schedule.steps:,} steps (--trainer.max_steps changes that)."
             )
 
-    def adopt_schedule(self, saved: dict[str, Any]) -> None:
-        """Go on training by the checkpoint's schedule, to which its optimizer's state belongs."""
-        name = saved.get("schedule", "paper")
-        if SCHEDULES[name] is self.schedule:
+    def apply_learning_rate(self) -> None:
+        """Train with the present learning rate, also where a callback has found it or a checkpoint has another one.
+
+        LearningRateFinder looks for one with a scheduler of its own, which is left alone.
+        """
+        scheduler = self.lr_schedulers()
+        if not isinstance(scheduler, LambdaLR):
             return
-        rank_zero_info(f"From the checkpoint: schedule={name!r}.")
-        self.schedule = SCHEDULES[name]
-        self.hparams["schedule"] = name
+        scheduler.base_lrs = [self.lr for _ in scheduler.base_lrs]
+        for group, factor in zip(scheduler.optimizer.param_groups, scheduler.lr_lambdas, strict=True):
+            group["initial_lr"] = self.lr
+            group["lr"] = self.lr * factor(scheduler.last_epoch)
+
+    def adopt_training(self, saved: dict[str, Any]) -> None:
+        """Go on training as the checkpoint's training was, to which its optimizer's state belongs.
+
+        A learning rate that was given with the command is the one that counts: it may be what helps.
+
+        Args:
+            saved: The checkpoint's hyper-parameters.
+        """
+        name = saved.get("schedule", "paper")
+        known = {"schedule": name, "weight_decay": saved.get("weight_decay", self.weight_decay)}
+        if self.hparams["lr"] is None:
+            known["lr"] = saved.get("lr")
+            self.lr = SCHEDULES[name].lr if known["lr"] is None else known["lr"]
+        different = {key: value for key, value in known.items() if value != self.hparams[key]}
+        if different:
+            rank_zero_info("From the checkpoint: " + ", ".join(f"{key}={v!r}" for key, v in different.items()) + ".")
+        self.hparams.update(different)
+        self.schedule, self.weight_decay = SCHEDULES[name], known["weight_decay"]
         if self._has_own_length:
             self.trainer.fit_loop.epoch_loop.max_steps = self.schedule.steps

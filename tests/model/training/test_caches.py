@@ -179,6 +179,7 @@ class _Watch(Callback):
 
     def __init__(self) -> None:
         self.losses: list[torch.Tensor] = []
+        self.reads_from_memory: bool | None = None
         self.described_before: int | None = None
 
     def on_train_batch_start(self, trainer: object, pl_module: SCDAE, *_: object) -> None:
@@ -190,6 +191,7 @@ class _Watch(Callback):
         cache, dataset = pl_module._teacher_cache, trainer.datamodule.train_data
         self.features = len(cache) if cache is not None else None
         self.images = int(dataset._read.sum()) if isinstance(dataset, CachedImages) else None
+        self.reads_from_memory = isinstance(trainer.train_dataloader.dataset, CachedImages)
 
     def on_validation_end(self, trainer: object, pl_module: SCDAE) -> None:
         dataset = trainer.datamodule.val_data
@@ -198,7 +200,10 @@ class _Watch(Callback):
 
 
 @pytest.mark.slow
-def test_training_sees_the_same_with_and_without_caches(loco_root: Path, model_arguments: dict, tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", [{"max_steps": 8}, {"max_epochs": 2}], ids=["steps", "epochs"])
+def test_training_sees_the_same_with_and_without_caches(
+    length: dict, loco_root: Path, model_arguments: dict, tmp_path: Path
+) -> None:
     watches = []
     for gib in (0.0, 0.1):
         seed_everything(3)
@@ -207,7 +212,7 @@ def test_training_sees_the_same_with_and_without_caches(loco_root: Path, model_a
         # With a learning rate of zero the losses tell nothing but what training has seen.
         model = SCDAE(**model_arguments, cache_gib=gib, lr=0.0)
         engine = Engine(
-            max_steps=8, default_root_dir=tmp_path, accelerator="cpu", callbacks=[watch], enable_progress_bar=False,
+            default_root_dir=tmp_path, accelerator="cpu", callbacks=[watch], enable_progress_bar=False, **length
         )  # fmt: skip
         engine.fit(model, datamodule=data)
         assert not isinstance(data.train_data, CachedImages)
@@ -217,6 +222,7 @@ def test_training_sees_the_same_with_and_without_caches(loco_root: Path, model_a
     plain, cached = watches
     assert (plain.features, plain.images, plain.validation_images) == (None, None, None)
     assert (cached.features, cached.images) == (4, 4)
+    assert (plain.reads_from_memory, cached.reads_from_memory) == (False, True)
     assert (plain.described_before, cached.described_before) == (None, 4)  # by the pass for the statistics
     assert cached.validation_images == len(data.val_data) > 0
     torch.testing.assert_close(cached.quantiles, plain.quantiles, rtol=0, atol=0)

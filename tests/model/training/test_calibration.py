@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from anomalib.callbacks import ModelCheckpoint
 from anomalib.data import Folder, MVTecLOCO
 from anomalib.engine import Engine
 from anomalib.metrics import AUROC, Evaluator
+from lightning.pytorch import LightningDataModule, Trainer
+from torch.utils.data import DataLoader
 
 from anomalib_scdae import SCDAE
 from tests.conftest import ROOT, draw_image, draw_mask
@@ -81,6 +84,39 @@ def test_validation_metrics_see_the_final_maps(loco_root: Path, model_arguments:
     during = engine.trainer.callback_metrics["pixel_AUROC"]
     (after,) = Engine(default_root_dir=tmp_path, accelerator="cpu").validate(model, datamodule=data)
     torch.testing.assert_close(torch.tensor(after["pixel_AUROC"]), during)
+
+
+class _Plain(LightningDataModule):
+    """A datamodule that is none of Anomalib's, around one that is."""
+
+    def __init__(self, data: MVTecLOCO) -> None:
+        super().__init__()
+        self.data = data
+
+    def setup(self, stage: str) -> None:
+        self.data.setup(stage)
+
+    def train_dataloader(self) -> DataLoader:
+        return self.data.train_dataloader()
+
+    def val_dataloader(self) -> list[DataLoader]:
+        return [self.data.val_dataloader()]
+
+
+@pytest.mark.parametrize("given", ["loaders", "datamodule"])
+@pytest.mark.parametrize("steps", [4, 3], ids=["an epoch", "part of one"])
+def test_other_datamodules_and_lists_of_loaders_calibrate_too(
+    loco_root: Path, model_arguments: dict, tmp_path: Path, given: str, steps: int
+) -> None:
+    data = _loco(loco_root)
+    data.setup()
+    loaders = {"train_dataloaders": data.train_dataloader(), "val_dataloaders": [data.val_dataloader()]}
+    model = SCDAE(**model_arguments)
+    trainer = Trainer(max_steps=steps, default_root_dir=tmp_path, accelerator="cpu", logger=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="No normal validation image")
+        trainer.fit(model, **(loaders if given == "loaders" else {"datamodule": _Plain(data)}))
+    assert_statistics(model, data.val_dataloader())
 
 
 def test_training_images_stand_in_for_missing_normal_validation_images(model_arguments: dict, tmp_path: Path) -> None:

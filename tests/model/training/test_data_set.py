@@ -18,6 +18,7 @@ from anomalib.engine import Engine
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from PIL import Image
 from torchvision.transforms.v2 import Resize
 
@@ -373,5 +374,17 @@ def test_images_are_read_anew_only_for_errors_of_files(part: Path, error: Except
     assert isinstance(error.__cause__, UserError) is read
 
 
-def test_an_interruption_by_the_user_is_not_held_up() -> None:
-    Rescue().on_exception(None, None, KeyboardInterrupt())
+def test_an_interruption_by_the_user_is_not_held_up(tmp_path: Path) -> None:
+    trainer, model = _failed(tmp_path, save_checkpoint=MagicMock()), MagicMock()
+    Rescue().on_exception(trainer, model, KeyboardInterrupt())
+    trainer.save_checkpoint.assert_not_called()
+    model.on_train_end.assert_called_once_with()  # lets go of what only a training needs
+
+
+def test_a_process_that_is_told_to_end_saves_at_once(tmp_path: Path) -> None:
+    seen, model = [], MagicMock()
+    trainer = _failed(tmp_path, save_checkpoint=lambda path: seen.append(model.calibration.left_out))
+    (sentence,) = _warnings(lambda: Rescue().on_exception(trainer, model, SIGTERMException()))
+    assert "are kept in" in sentence
+    assert "without thresholds of their own (there was no time)" in sentence
+    assert seen == [True]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One object that is trained twice, and models made where gradients are off."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from anomalib.engine import Engine
 from lightning.pytorch import Callback, Trainer
 
 from anomalib_scdae import SCDAE
+from tests.conftest import draw_image
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
 
@@ -43,6 +45,25 @@ def test_a_second_training_has_its_own_order_unless_a_checkpoint_brings_one(
     assert first != second
     assert _seed_of_a_fit(model, loco_root, tmp_path, tmp_path / f"{first}.ckpt") == first
     assert _seed_of_a_fit(model, loco_root, tmp_path) not in {first, second}
+
+
+@pytest.mark.slow
+def test_a_second_training_on_other_images_is_about_these(
+    loco_root: Path, model_arguments: dict, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(loco_root / "part", other / "part")
+    for number, file in enumerate(sorted((other / "part/train/good").iterdir())):
+        draw_image(file, 100 + number)
+    twice, once = SCDAE(**model_arguments), SCDAE(**model_arguments)
+    _seed_of_a_fit(twice, loco_root, tmp_path)
+    before = twice.model.teacher_mean.clone()
+    for model in (twice, once):
+        _seed_of_a_fit(model, other, tmp_path)
+    assert not twice.model.teacher_mean.equal(before)
+    for name, value in once.model.state_dict().items():
+        if name.startswith(("teacher_", "context_score.")):
+            torch.testing.assert_close(twice.model.state_dict()[name], value)
 
 
 @pytest.mark.parametrize("built", ["constructed", "loaded"])

@@ -133,18 +133,38 @@ def test_a_training_that_time_limits_ends_at_a_low_rate_and_is_saved(loco_root, 
     assert saved["global_step"] == engine.trainer.global_step
 
 
-@pytest.mark.slow
-def test_a_resumed_training_keeps_the_schedule_of_its_checkpoint(loco_root, model_arguments, tmp_path):
-    def train(model, steps, checkpoint=None):
-        data = MVTecLOCO(root=loco_root, category="part", train_batch_size=1, eval_batch_size=3, num_workers=0)
-        engine = Engine(max_steps=steps, default_root_dir=tmp_path, accelerator="cpu", logger=False)
-        engine.fit(model, datamodule=data, ckpt_path=checkpoint)
-        return engine.trainer
+class _Rates(Callback):
+    """Notes the learning rate of each step."""
 
-    trainer = train(SCDAE(schedule="fast", **model_arguments), 2)
-    trainer.save_checkpoint(tmp_path / "fast.ckpt")
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_start(self, trainer, *_):
+        self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+@pytest.mark.slow
+def test_a_resumed_training_is_that_of_its_checkpoint_but_for_a_learning_rate_that_is_given(
+    loco_root, model_arguments, tmp_path
+):
+    def train(model, steps, checkpoint=None):
+        rates = _Rates()
+        data = MVTecLOCO(root=loco_root, category="part", train_batch_size=1, eval_batch_size=3, num_workers=0)
+        engine = Engine(max_steps=steps, callbacks=[rates], default_root_dir=tmp_path, accelerator="cpu", logger=False)
+        engine.fit(model, datamodule=data, ckpt_path=checkpoint)
+        engine.trainer.save_checkpoint(tmp_path / f"{steps}.ckpt")
+        return rates.seen, engine.trainer.optimizers[0].param_groups[0]
+
+    train(SCDAE(schedule="fast", lr=2e-3, weight_decay=0.25, **model_arguments), 2)
     resumed = SCDAE(**model_arguments)
-    trainer = train(resumed, 4, tmp_path / "fast.ckpt")
+    rates, group = train(resumed, 4, tmp_path / "2.ckpt")
     assert resumed.schedule is SCHEDULES["fast"]
-    assert resumed.hparams["schedule"] == "fast"
-    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-3 * 0.5 * 0.01)
+    assert (resumed.hparams["schedule"], resumed.hparams["lr"], resumed.hparams["weight_decay"]) == ("fast", 2e-3, 0.25)
+    assert group["weight_decay"] == 0.25
+    assert rates == pytest.approx([2e-3 * 0.3 * 5 / 12, 2e-3 * 0.4 * 0.01])
+    # A rate that is given counts from the first step on, and stays that of a training that is resumed once more.
+    slower = SCDAE(lr=1e-5, **model_arguments)
+    rates, _ = train(slower, 6, tmp_path / "4.ckpt")
+    assert rates == pytest.approx([1e-5 * 0.5 * 5 / 18, 1e-5 * 0.6 * 0.01])
+    rates, _ = train(SCDAE(**model_arguments), 8, tmp_path / "6.ckpt")
+    assert rates == pytest.approx([1e-5 * 0.7 * 5 / 24, 1e-5 * 0.8 * 0.01])
