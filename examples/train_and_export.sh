@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Train SCDAE on a folder of your own images, write a heatmap for each of them, and export the model to OpenVINO.
+# Train SCDAE on a folder of your own images, write heatmaps of the good ones, and export the model to OpenVINO.
 #
 #     examples/train_and_export.sh FOLDER --trainer.max_steps 2000
 #
