@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -81,9 +82,8 @@ def _is_compact(checkpoint: str) -> bool:
     Raises:
         UserError: If it is none of SCDAE's.
     """
-    from anomalib_scdae.model.training.checkpoint_file import check_checkpoint_file
-
-    return bool(check_checkpoint_file(checkpoint).get("hyper_parameters", {}).get("compact"))
+    reader = import_module("anomalib_scdae.model.training.checkpoint_file")
+    return bool(reader.check_checkpoint_file(checkpoint).get("hyper_parameters", {}).get("compact"))
 
 
 class _FromConstructor(BaseException):

@@ -194,7 +194,8 @@ def test_ablation_grid_agrees_with_the_files_of_the_single_experiments() -> None
     assert load("ablation").trainer["max_steps"] == single["trainer"]["max_steps"]
     from anomalib_scdae import SCDAE
 
-    complete = SCDAE(**load("ablation").cells()[0].model["init_args"]).hparams
+    model = SCDAE(**load("ablation").cells()[0].model["init_args"])
+    complete = {**model.hparams, "lr": model.lr}
     shared = {key: value for key, value in single["model"]["init_args"].items() if key not in rows["11"]}
     assert shared.items() <= complete.items()
 
