@@ -248,7 +248,7 @@ class Calibration(Callback):
             loaders = datamodule.val_dataloader() if len(getattr(datamodule, "val_data", ())) else None
         else:
             loaders = trainer.val_dataloaders if datamodule is None else datamodule.val_dataloader()
-        if not loaders:
+        if loaders is None:
             return []
         return list(_read(trainer, pl_module, chain.from_iterable(CombinedLoader(loaders).flattened)))
 
