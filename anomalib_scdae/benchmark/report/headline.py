@@ -114,8 +114,7 @@ def _percents(results: Results, dataset: str, kinds: list[str], row: str, partne
     """Give a row's averages over those cells that its partner has too."""
     texts = []
     for path in (f"{IMAGE_AUROC}.{kind}" for kind in kinds):
-        figures, others = (results.figures(name, path, dataset) for name in (row, partner))
-        shared = average(figures[figures.index.isin(others.index)])
+        shared = average(results.shared_figures(row, partner, path, dataset))
         texts += [f"{100 * shared.mean:.1f}"] if shared else []
     return " / ".join(texts)
 

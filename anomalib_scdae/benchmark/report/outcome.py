@@ -96,19 +96,14 @@ def draw_outcome(results: Results) -> Figure | None:
 
 def _shared(results: Results, kind: str, column: Column) -> dict[str, pd.Series]:
     """Return the image AUROC of both rows, by place, where both have one."""
-    found = {
-        row: results.figures(row, f"{IMAGE_AUROC}.{kind}", *column)
-        for row in (results.text("headline"), results.text("baseline"))
-    }
-    places = set.intersection(*(set(figures.index) for figures in found.values()))
-    return {row: figures[figures.index.isin(places)] for row, figures in found.items()}
+    pair = results.text("headline"), results.text("baseline")
+    path = f"{IMAGE_AUROC}.{kind}"
+    return {row: results.shared_figures(row, other, path, *column) for row, other in (pair, pair[::-1])}
 
 
 def _columns(results: Results) -> list[Column]:
     places = [Column(dataset, category) for dataset in results.datasets for category in results.categories(dataset)]
-    shared = [
-        place for place in places if any(len(each) for kind in KINDS for each in _shared(results, kind, place).values())
-    ]
+    shared = [place for place in places if _averages(results, place)]
     if len(shared) <= COLUMNS:
         return shared
     return [Column(dataset, None) for dataset in dict.fromkeys(place.dataset for place in shared)]

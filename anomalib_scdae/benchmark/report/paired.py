@@ -116,7 +116,7 @@ class Pairs:
         points = self._points(row, f"{SPRO}.{kind}.{SPRO_LIMIT}", dataset, category)
         points = comparable(points).stack() if len(points) else points
         if 0 < len(points) < CELLS:
-            return Difference(float(points.unstack("seed").mean(axis=1).mean()), None, None, len(points))
+            return Difference(float(comparable(points).mean(axis=1).mean()), None, None, len(points))
         return _difference(points, {place: np.full(RESAMPLES, point) for place, point in points.items()})
 
     def _points(self, row: str, path: str, dataset: str, category: str | None) -> pd.Series:

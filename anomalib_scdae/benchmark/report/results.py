@@ -145,6 +145,13 @@ class Results:
                 numbers = numbers[numbers.index.get_level_values(level) == value]
         return numbers.map(finite).dropna().droplevel("row")
 
+    def shared_figures(
+        self, row: str, other: str, path: str, dataset: str | None = None, category: str | None = None
+    ) -> pd.Series:
+        """Give :meth:`figures` of a row at those places where another row has one too."""
+        figures, others = (self.figures(name, path, dataset, category) for name in (row, other))
+        return figures[figures.index.isin(others.index)]
+
     @cached_property
     def _finished(self) -> pd.DataFrame:
         return self.finished().set_index(["row", *PLACE])
