@@ -127,8 +127,8 @@ class CellFolder:
     def entry(self) -> dict[str, Any]:
         """Return what ``results.json`` says of the cell: its result, its failure, or that it is pending."""
         known, cell = self.result(), self.cell
-        if self.config().get("latency") != self.as_saved()["latency"]:  # timed against another baseline
-            known["latency"] = _without_ratios(known.get("latency") or {})
+        if known.get("latency") and self._has_another_baseline():
+            known["latency"] = _without_ratios(known["latency"])
         description = {
             "id": cell.id,
             "row": cell.row,
@@ -153,7 +153,11 @@ class CellFolder:
         if not self.cell.is_timed or self.status != FINISHED:
             return False
         latency = self.result().get("latency")
-        return not latency or "error" in latency or self.config().get("latency") != self.as_saved()["latency"]
+        return not latency or "error" in latency or self._has_another_baseline()
+
+    def _has_another_baseline(self) -> bool:
+        """Tell whether the folder's settings name another model to time the cell against than the grid does."""
+        return self.config().get("latency") != self.as_saved()["latency"]
 
     @property
     def latency_is_due(self) -> bool:
