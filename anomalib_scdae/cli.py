@@ -67,15 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = _build_parser(chosen=arguments[0] if arguments else None)
     try:
-        config = parser.instantiate_classes(parser.parse_args(arguments))
+        config = parser.parse_args(arguments)
     except (OSError, UnicodeError) as error:  # of a --config
         parser.error(f"the file of --config cannot be read ({error})")
-    except UserError as error:  # of a class that an option names
-        print(f"anomalib-scdae {arguments[0]}: {error}", file=sys.stderr)
-        return 1
-    options = config[config.command].as_dict()
-    options.pop("config", None)
     try:
+        options = parser.instantiate_classes(config)[config.command].as_dict()
+        options.pop("config", None)
         COMMANDS[config.command].load()(**options)
     except UserError as error:
         failure = str(error)
