@@ -102,24 +102,27 @@ def test_all_processes_follow_one_clock(monkeypatch):
     assert share_done(trainer, 99, 100) == 0.1
 
 
+class _Rates(Callback):
+    """Notes the learning rate of each step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_start(self, trainer, *_):
+        self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
 @pytest.mark.slow
 def test_a_rate_that_lightning_finds_is_trained_with(loco_root, model_arguments, tmp_path, monkeypatch):
-    seen = []
-
-    class Watch(Callback):
-        def on_train_batch_start(self, trainer, pl_module, *_):
-            seen.append(trainer.optimizers[0].param_groups[0]["lr"])
-
+    rates = _Rates()
     monkeypatch.setattr("lightning.pytorch.tuner.lr_finder._LRFinder.suggestion", lambda *_, **__: 0.005)
     search = LearningRateFinder(num_training_steps=3)
     model = SCDAE(**model_arguments)
     data = MVTecLOCO(root=loco_root, category="part", train_batch_size=1, eval_batch_size=3, num_workers=0)
-    engine = Engine(
-        max_steps=4, callbacks=[search, Watch()], default_root_dir=tmp_path, accelerator="cpu", logger=False
-    )
+    engine = Engine(max_steps=4, callbacks=[search, rates], default_root_dir=tmp_path, accelerator="cpu", logger=False)
     engine.fit(model, datamodule=data)
     assert model.lr == 0.005
-    assert seen[-4:] == pytest.approx([0.005, 0.005, 0.005, 0.0005])
+    assert rates.seen[-4:] == pytest.approx([0.005, 0.005, 0.005, 0.0005])
 
 
 @pytest.mark.slow
@@ -131,16 +134,6 @@ def test_a_training_that_time_limits_ends_at_a_low_rate_and_is_saved(loco_root, 
     assert 0 < engine.trainer.optimizers[0].param_groups[0]["lr"] <= 1.01e-5
     saved = torch.load(next(tmp_path.rglob("model.ckpt")), weights_only=True)
     assert saved["global_step"] == engine.trainer.global_step
-
-
-class _Rates(Callback):
-    """Notes the learning rate of each step."""
-
-    def __init__(self):
-        self.seen = []
-
-    def on_train_batch_start(self, trainer, *_):
-        self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
 @pytest.mark.slow
