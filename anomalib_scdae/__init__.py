@@ -11,11 +11,16 @@ TYPE_CHECKING = False  # see plugin.py
 if TYPE_CHECKING:
     from anomalib_scdae.model.lightning_model import SCDAE
     from anomalib_scdae.model.torch_model import SCDAEModel
+    from anomalib_scdae.model.training.precision import FasterPrecision
 
 __version__ = "0.1.0"
-__all__ = ["SCDAE", "SCDAEModel"]
+__all__ = ["SCDAE", "FasterPrecision", "SCDAEModel"]
 
-_HOMES = {"SCDAE": "anomalib_scdae.model.lightning_model", "SCDAEModel": "anomalib_scdae.model.torch_model"}
+_HOMES = {
+    "SCDAE": "anomalib_scdae.model.lightning_model",
+    "SCDAEModel": "anomalib_scdae.model.torch_model",
+    "FasterPrecision": "anomalib_scdae.model.training.precision",
+}
 
 
 def __getattr__(name: str) -> object:

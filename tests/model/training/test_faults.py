@@ -112,13 +112,13 @@ class TestLossThatIsNotFinite:
         sentence = _sentence(lambda: engine.fit(SCDAE(**model_arguments), datamodule=_loco(loco_root)))
         assert "in float32 instead of bf16-mixed" in sentence
 
-    def test_a_processor_without_bf16_is_told_before_training(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_processor_that_is_slow_in_bf16_is_told_before_training(self, monkeypatch: pytest.MonkeyPatch) -> None:
         trainer = Trainer(accelerator="cpu", precision="bf16-mixed", max_steps=1, logger=False)
         trainer.strategy.connect(SCDAE())
-        monkeypatch.setattr("anomalib_scdae.model.training.checks.processor_knows_bf16", lambda: False)
-        with pytest.warns(UserWarning, match="does not know bf16.*--trainer.precision 32"):
+        monkeypatch.setattr("anomalib_scdae.model.training.checks.bf16_speed", lambda _device: 0.5)
+        with pytest.warns(UserWarning, match="bf16 takes this processor 2.0 times as long.*--trainer.precision 32"):
             check_training(trainer)
-        monkeypatch.setattr("anomalib_scdae.model.training.checks.processor_knows_bf16", lambda: True)
+        monkeypatch.setattr("anomalib_scdae.model.training.checks.bf16_speed", lambda _device: 1.0)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             check_training(trainer)
