@@ -12,7 +12,7 @@ from anomalib_scdae.errors import UserError
 from anomalib_scdae.gallery.compose import AnyMap, GalleryRow
 from anomalib_scdae.metrics.ground_truth import mask_files, read_mask
 from anomalib_scdae.metrics.map_files import find_map, map_file
-from anomalib_scdae.metrics.prediction_writer import Prediction
+from anomalib_scdae.metrics.score_files import Prediction
 
 
 def worst_misses(predictions: Sequence[Prediction], count: int = 8) -> list[Prediction]:
@@ -23,7 +23,7 @@ def worst_misses(predictions: Sequence[Prediction], count: int = 8) -> list[Pred
 
     Args:
         predictions: A test's predictions with labels, as
-            :func:`~anomalib_scdae.metrics.prediction_writer.read_predictions` returns them.
+            :func:`~anomalib_scdae.metrics.score_files.read_predictions` returns them.
         count: Return at most so many.
 
     Returns:

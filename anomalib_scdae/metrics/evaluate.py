@@ -18,7 +18,7 @@ from anomalib_scdae.errors import UserError
 from anomalib_scdae.files import write_json
 from anomalib_scdae.image_files import image_shape, is_image
 from anomalib_scdae.metrics.anomaly_types import GOOD, MEAN, auroc_per_type, short_name, with_mean
-from anomalib_scdae.metrics.exported import Precision, write_maps
+from anomalib_scdae.metrics.exported import Precision, write_predictions_of
 from anomalib_scdae.metrics.ground_truth import (
     GroundTruth,
     Saturation,
@@ -28,6 +28,7 @@ from anomalib_scdae.metrics.ground_truth import (
     read_ground_truth,
 )
 from anomalib_scdae.metrics.map_files import find_map, map_file
+from anomalib_scdae.metrics.score_files import SCORES_NAME, scores_of
 from anomalib_scdae.metrics.spro import FPR_LIMITS, SPROAccumulator
 
 Metrics = dict[str, Any]
@@ -60,14 +61,15 @@ def evaluate(
     """Evaluate anomaly maps as the authors of MVTec LOCO AD do: image AUROC and AU-sPRO per anomaly type.
 
     Maps are read from ``<maps>/<category>/test/<type>/<image>.tiff``, one for each test image of the data set and of
-    its size, whoever made them; with ``exported`` they are first written there. The score of an image is the maximum
-    of its map. A type that the data set does not have, and the mean of fewer than two, are left out.
+    its size, whoever made them; with ``exported`` they are first written there. The score of an image is the one in
+    ``<maps>/<category>/scores.csv``, which a test or an exported model has written there, or else the maximum of its
+    map. A type that the data set does not have, and the mean of fewer than two, are left out.
 
     Args:
         dataset: Folder of the data set, which holds the category's folder (with test and ground_truth).
         category: Name of the category, e.g. breakfast_box.
         maps: Folder of the maps, which holds a folder of the category's name.
-        exported: Exported model (model.xml or model.onnx) that makes the maps; those in the folder are replaced.
+        exported: Exported model (model.xml or model.onnx) that makes maps and scores; those in the folder are replaced.
         precision: What OpenVINO computes an exported model in; left to itself it takes bf16 where the processor can.
         output: JSON file to write, in the layout of the authors' metrics.json; by default figures are only printed.
         limits: False-positive rates up to which the sPRO curve is integrated.
@@ -77,8 +79,8 @@ def evaluate(
         The figures, in the layout of the JSON file.
 
     Raises:
-        UserError: If the data set, a map or a mask is missing, cannot be read or used, or differs in size; before any
-            map is evaluated.
+        UserError: If the data set, a map, a score or a mask is missing, cannot be read or used, or differs in size;
+            before any map is evaluated.
     """
     if not limits or not all(0 < limit <= 1 for limit in limits):
         msg = f"limits must be false-positive rates in (0, 1], got {limits}."
@@ -89,8 +91,10 @@ def evaluate(
     paths = _test_images(root)
     config = read_defects_config(root)
     if exported is not None:
-        write_maps(Path(exported), paths, map_folder, precision)
+        write_predictions_of(Path(exported), paths, map_folder, precision)
     images = _match(root, paths, map_folder)
+    scores_file = map_folder / SCORES_NAME
+    given = scores_of(scores_file, paths) if scores_file.is_file() else None
     # All files are read twice: what is wrong with one of them is told before any map is evaluated.
     for image in track(images, description=f"checking {category}"):
         _read_map(image.anomaly_map)
@@ -99,7 +103,7 @@ def evaluate(
     scores = np.empty(len(images))
     for index, image in enumerate(track(images, description=f"evaluating {category}")):
         anomaly_map, truth = _read_map(image.anomaly_map), _ground_truth(image, config)
-        scores[index] = anomaly_map.max()
+        scores[index] = anomaly_map.max() if given is None else given[index]
         if truth is None:
             accumulator.add_good(anomaly_map)
         else:
@@ -107,7 +111,7 @@ def evaluate(
     metrics = _metrics(accumulator, scores, np.array([image.type for image in images]), limits)
     if output is not None:
         write_json(Path(output), metrics)
-    _print(metrics, category, limits)
+    _print(metrics, category, limits, "each map's maximum" if given is None else f"the scores in {scores_file}")
     return metrics
 
 
@@ -209,7 +213,7 @@ def _metrics(
     }
 
 
-def _print(metrics: Mapping[str, Any], category: str, limits: Sequence[float]) -> None:
+def _print(metrics: Mapping[str, Any], category: str, limits: Sequence[float], scores: str) -> None:
     names = Column(escape(category), no_wrap=True)
     table = Table(names, "image AUROC", *(f"AU-sPRO {limit}" for limit in limits))
     for name, auroc in metrics["classification"]["auc_roc"].items():
@@ -218,4 +222,6 @@ def _print(metrics: Mapping[str, Any], category: str, limits: Sequence[float]) -
         table.add_row(
             escape(short_name(name)), *("" if figure is None else f"{100 * figure:.1f}" for figure in figures)
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    console.print(f"Image AUROC is of {escape(scores)}.", soft_wrap=True)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Anomaly maps of an exported model, in the layout that the evaluation reads."""
+"""Anomaly maps and scores of an exported model, in the layout that the evaluation reads."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tifffile
@@ -13,22 +13,33 @@ from rich.progress import track
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.files import replacing
 from anomalib_scdae.image_files import image_shape, opened
+from anomalib_scdae.metrics.anomaly_types import GOOD, anomaly_type
 from anomalib_scdae.metrics.map_files import map_file
+from anomalib_scdae.metrics.score_files import SCORES_NAME, Prediction, write_predictions
 
 #: OpenVINO's names of the types that it can compute in.
 Precision = Literal["f32", "bf16", "f16"]
 
-#: The output of Anomalib's exported models that holds the map.
-MAP_OUTPUT = "anomaly_map"
+#: The outputs of Anomalib's exported models that hold the map and, where it is not the map's maximum, the score.
+MAP_OUTPUT, SCORE_OUTPUT, LABEL_OUTPUT = "anomaly_map", "pred_score", "pred_label"
 
 
-def write_maps(model: Path, images: Sequence[Path], folder: Path, precision: Precision = "f32") -> None:
-    """Write the maps that an exported model gives for ``images``, each at its image's own size.
+class Outputs(NamedTuple):
+    """What an exported model says of an image: its map ``(h, w)``, its score and its label, if the model has them."""
+
+    anomaly_map: NDArray[np.float32]
+    score: float | None
+    label: int | None
+
+
+def write_predictions_of(model: Path, images: Sequence[Path], folder: Path, precision: Precision = "f32") -> None:
+    """Write the maps that an exported model gives for ``images``, each at its image's own size, and the scores.
 
     Args:
         model: Model that Anomalib has exported: ``model.xml`` (OpenVINO) or ``model.onnx``.
         images: Images ``.../<type>/<image>.png``.
-        folder: Folder of the category's maps; see :func:`~anomalib_scdae.metrics.map_files.map_file`.
+        folder: Folder of the category's maps; see :func:`~anomalib_scdae.metrics.map_files.map_file`. ``scores.csv``
+            is written there; one of an earlier run is removed if the model gives no scores.
         precision: What OpenVINO computes in: ``f32``, ``bf16`` or ``f16``. Left to itself it takes bf16 where the
             processor has it.
 
@@ -40,17 +51,23 @@ def write_maps(model: Path, images: Sequence[Path], folder: Path, precision: Pre
     from anomalib_scdae.metrics.au_spro import resize_map
 
     infer = load_exported(model, precision)
+    (folder / SCORES_NAME).unlink(missing_ok=True)  # never beside maps of another model
+    rows = []
     for path in track(images, description=f"running {model.name}"):
-        anomaly_map = torch.from_numpy(infer(path))
+        outputs, name = infer(path), anomaly_type(path)
         with replacing(map_file(folder, path)) as file:
-            tifffile.imwrite(file, resize_map(anomaly_map, image_shape(path)))
+            tifffile.imwrite(file, resize_map(torch.from_numpy(outputs.anomaly_map), image_shape(path)))
+        if outputs.score is not None:
+            rows.append(Prediction(str(path), name, outputs.score, int(name != GOOD), outputs.label))
+    if rows:
+        write_predictions(folder / SCORES_NAME, rows)
 
 
-def load_exported(model: Path, precision: Precision = "f32") -> Callable[[Path], NDArray[np.float32]]:
-    """Load an exported model and return the function that gives an image's map, ``(h, w)``.
+def load_exported(model: Path, precision: Precision = "f32") -> Callable[[Path], Outputs]:
+    """Load an exported model and return the function that gives its outputs for an image.
 
     Raises:
-        UserError: As :func:`write_maps`.
+        UserError: As :func:`write_predictions_of`.
     """
     from anomalib.data.utils import read_image
     from torchvision.transforms.v2.functional import resize
@@ -69,18 +86,24 @@ def load_exported(model: Path, precision: Precision = "f32") -> Callable[[Path],
     except RuntimeError as error:
         msg = f"OpenVINO cannot load {model} at precision {precision}: {str(error).strip().splitlines()[-1]}"
         raise UserError(msg) from error
-    if MAP_OUTPUT not in {name for output in compiled.outputs for name in output.get_names()}:
+    names = {name for output in compiled.outputs for name in output.get_names()}
+    if MAP_OUTPUT not in names:
         msg = f"{model} has no output {MAP_OUTPUT}: only models that localise anomalies can be evaluated."
         raise UserError(msg)
     size = _fixed_size(compiled)
 
-    def infer(path: Path) -> NDArray[np.float32]:
+    def infer(path: Path) -> Outputs:
         with opened(path):
             image: Any = read_image(path, as_tensor=True)
         if size is not None:
             image = resize(image, size, antialias=True)
-        anomaly_map = compiled(image[None].numpy())[MAP_OUTPUT]
-        return anomaly_map.reshape(anomaly_map.shape[-2:]).astype(np.float32)
+        found = compiled(image[None].numpy())
+        anomaly_map = found[MAP_OUTPUT]
+        return Outputs(
+            anomaly_map.reshape(anomaly_map.shape[-2:]).astype(np.float32),
+            float(found[SCORE_OUTPUT].item()) if SCORE_OUTPUT in names else None,
+            int(found[LABEL_OUTPUT].item()) if LABEL_OUTPUT in names else None,
+        )
 
     return infer
 

@@ -5,7 +5,7 @@ import csv
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import tifffile
 from anomalib.data import ImageBatch
@@ -19,20 +19,9 @@ from anomalib_scdae.metrics.anomaly_types import anomaly_type
 from anomalib_scdae.metrics.au_spro import resize_map
 from anomalib_scdae.metrics.map_files import map_file
 from anomalib_scdae.metrics.raw_outputs import RawOutputs
+from anomalib_scdae.metrics.score_files import SCORES_NAME, Prediction, write_predictions
 
 logger = logging.getLogger(__name__)
-
-SCORES_NAME = "scores.csv"
-
-
-class Prediction(NamedTuple):
-    """One row of ``scores.csv``."""
-
-    path: str
-    type: str
-    score: float
-    label: int | None
-    prediction: int | None
 
 
 class PredictionWriter(Callback):
@@ -71,6 +60,7 @@ class PredictionWriter(Callback):
         self.category = category
         self._raw = RawOutputs()
         self._started: set[Path] = set()
+        self._cleared: set[Path] = set()
         self._written: dict[Path, Path] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -79,7 +69,7 @@ class PredictionWriter(Callback):
         if stage != "test":
             return
         self._raw.attach_for(self, trainer)
-        self._started, self._written = set(), {}
+        self._started, self._cleared, self._written = set(), set(), {}
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the trainer as it was."""
@@ -105,6 +95,9 @@ class PredictionWriter(Callback):
         for index, prediction in enumerate(predictions_of(batch, "PredictionWriter")):
             path = Path(prediction.path)
             folder = self._folder(path)
+            if folder not in self._cleared:  # an earlier test's scores are not those of this one's maps
+                (folder / SCORES_NAME).unlink(missing_ok=True)
+                self._cleared.add(folder)
             if self.scores:
                 self._append(folder / f"{SCORES_NAME}.part{rank}", prediction)
             if self.maps:
@@ -171,33 +164,6 @@ def _assemble(parts: Sequence[Path]) -> None:
     for part in filter(Path.is_file, parts):
         with part.open(newline="", encoding="utf-8") as stream:
             rows.update({row[0]: row for row in csv.reader(stream)})  # a sampler may give an image to two processes
-    with replacing(parts[0].with_name(SCORES_NAME)) as file, file.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(Prediction._fields)
-        writer.writerows(rows[path] for path in sorted(rows))
+    write_predictions(parts[0].with_name(SCORES_NAME), rows.values())
     for part in parts:
         part.unlink(missing_ok=True)
-
-
-def read_predictions(file: str | Path) -> list[Prediction]:
-    """Read ``scores.csv`` as :class:`PredictionWriter` or a cell of a benchmark, with more columns, wrote it.
-
-    Raises:
-        UserError: If the file is missing or lacks a column.
-    """
-    if not Path(file).is_file():
-        msg = f"{file} is not there: run `anomalib test` with the callback PredictionWriter first."
-        raise UserError(msg)
-    with Path(file).open(newline="", encoding="utf-8") as stream:
-        reader = csv.DictReader(stream)
-        if lacking := [name for name in Prediction._fields if name not in (reader.fieldnames or ())]:
-            msg = f"{file} lacks the columns {', '.join(lacking)}: name a scores.csv that a test has written."
-            raise UserError(msg)
-        return [
-            Prediction(row["path"], row["type"], float(row["score"]), _flag(row["label"]), _flag(row["prediction"]))
-            for row in reader
-        ]
-
-
-def _flag(text: str) -> int | None:
-    return int(text) if text else None

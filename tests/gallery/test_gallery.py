@@ -18,7 +18,7 @@ from anomalib_scdae.gallery import (
     maps_in_folder,
     worst_misses,
 )
-from anomalib_scdae.metrics.prediction_writer import Prediction
+from anomalib_scdae.metrics.score_files import Prediction
 from tests.conftest import draw_image
 from tests.loco_data import TYPES, make_category
 

@@ -15,7 +15,7 @@ from anomalib_scdae import SCDAE
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.gallery import GalleryWriter
 from anomalib_scdae.gallery.writer import WRONG, choose
-from anomalib_scdae.metrics.prediction_writer import Prediction
+from anomalib_scdae.metrics.score_files import Prediction
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
 

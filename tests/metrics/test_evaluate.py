@@ -15,6 +15,7 @@ from anomalib_scdae.cli import main
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.metrics.evaluate import evaluate
 from anomalib_scdae.metrics.map_files import map_file
+from anomalib_scdae.metrics.score_files import Prediction, write_predictions
 from tests.loco_data import CONFIG, TYPES, make_category, write_image
 from tests.spro_reference import Channel, brute_force_au_spro
 
@@ -200,9 +201,38 @@ def test_images_that_differ_in_their_suffix_have_maps_and_masks_of_their_own(tmp
     assert metrics["localization"]["auc_spro"]["crack"]["0.01"] == pytest.approx(1, abs=1e-3)
 
 
+def test_scores_beside_the_maps_must_be_of_all_images(category, maps):
+    """Those of some would be compared with maxima of others."""
+    images = sorted(category.glob("test/*/*.png"))
+    file = maps / "pushpins" / "scores.csv"
+    rows = [Prediction(str(path), path.parent.name, float(path.parent.name != "good"), None, None) for path in images]
+    write_predictions(file, rows)
+    metrics = evaluate(dataset=category.parent, category="pushpins", maps=maps)
+    assert set(metrics["classification"]["auc_roc"].values()) == {1.0}
+    write_predictions(file, rows[1:])
+    first = f"{images[0].parent.name}/{images[0].name}"
+    with pytest.raises(UserError, match=f"scores.csv has no score for 1 of {len(images)} images.*{first}: test"):
+        evaluate(dataset=category.parent, category="pushpins", maps=maps)
+
+
 def test_command_needs_neither_torch_nor_anomalib():
     code = "import sys, anomalib_scdae.metrics.evaluate; sys.exit('torch' in sys.modules or 'anomalib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def brightness_model(file, shape, scores=False):
+    """Save a model whose map is the brightness, and whose score, if it has one, the darkness of the whole image."""
+    import openvino
+    from openvino import opset8 as ops
+
+    images = ops.parameter(shape, np.float32, name="input")
+    outputs = {"anomaly_map": ops.reduce_mean(images, [1], keep_dims=True)}
+    if scores:
+        outputs["pred_score"] = ops.negative(ops.reduce_mean(images, [1, 2, 3], keep_dims=False))
+    for name, node in outputs.items():
+        node.output(0).get_tensor().set_names({name})
+    openvino.save_model(openvino.Model(list(outputs.values()), [images]), file, compress_to_fp16=False)
+    return file
 
 
 class TestExported:
@@ -210,15 +240,7 @@ class TestExported:
 
     @pytest.fixture(params=[False, True], ids=["any size", "fixed size"])
     def exported(self, request, tmp_path):
-        import openvino
-        from openvino import opset8 as ops
-
-        shape = [1, 3, *SHAPE] if request.param else [-1, 3, -1, -1]
-        images = ops.parameter(shape, np.float32, name="input")
-        brightness = ops.reduce_mean(images, [1], keep_dims=True)
-        brightness.output(0).get_tensor().set_names({"anomaly_map"})
-        openvino.save_model(openvino.Model([brightness], [images]), tmp_path / "model.xml", compress_to_fp16=False)
-        return tmp_path / "model.xml"
+        return brightness_model(tmp_path / "model.xml", [1, 3, *SHAPE] if request.param else [-1, 3, -1, -1])
 
     def test_its_maps_are_written_and_evaluated(self, category, exported, tmp_path):
         arguments = {"dataset": category.parent, "category": "pushpins", "maps": tmp_path / "new"}
@@ -229,6 +251,24 @@ class TestExported:
             pixels = np.asarray(Image.open(image).convert("RGB"), np.float32) / 255
             np.testing.assert_allclose(written, pixels.mean(axis=2), rtol=1e-5, atol=1e-6)
         assert metrics == evaluate(**arguments)
+
+    def test_its_own_scores_are_taken(self, category, tmp_path, capsys):
+        arguments = {"dataset": category.parent, "category": "pushpins", "maps": tmp_path / "new"}
+        model = brightness_model(tmp_path / "model.xml", [-1, 3, -1, -1], scores=True)
+        metrics = evaluate(exported=model, **arguments)
+        assert f"scores in {tmp_path / 'new/pushpins/scores.csv'}." in capsys.readouterr().out
+        images = sorted(category.glob("test/*/*.png"))
+        darkness = {path: -np.asarray(Image.open(path).convert("RGB"), np.float64).mean() for path in images}
+        for kind in TYPES:
+            chosen = [path for path in images if path.parent.name in ("good", kind)]
+            expected = roc_auc_score([path.parent.name == kind for path in chosen], [darkness[path] for path in chosen])
+            assert metrics["classification"]["auc_roc"][kind] == pytest.approx(expected)
+        assert metrics == evaluate(**arguments)
+        brightness_model(model, [-1, 3, -1, -1])
+        by_maximum = evaluate(exported=model, **arguments)
+        assert "each map's maximum." in capsys.readouterr().out
+        assert by_maximum["classification"] != metrics["classification"]
+        assert by_maximum["localization"] == metrics["localization"]
 
     def test_what_cannot_be_run_is_one_sentence(self, category, tmp_path):
         arguments = {"dataset": category.parent, "category": "pushpins", "maps": tmp_path / "new"}

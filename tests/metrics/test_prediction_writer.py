@@ -17,8 +17,10 @@ from sklearn.metrics import roc_auc_score
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.metrics import FPR_LIMITS, loco_evaluator
+from anomalib_scdae.metrics.anomaly_types import auroc_per_type, with_mean
 from anomalib_scdae.metrics.evaluate import evaluate
-from anomalib_scdae.metrics.prediction_writer import Prediction, PredictionWriter, read_predictions
+from anomalib_scdae.metrics.prediction_writer import PredictionWriter
+from anomalib_scdae.metrics.score_files import Prediction, read_predictions
 from tests.dummy_model import BrightnessModel, raw_outputs
 from tests.loco_data import make_category
 
@@ -105,7 +107,9 @@ def test_evaluating_what_was_written_gives_the_logged_figures(category, tmp_path
         for limit in FPR_LIMITS:
             value = metrics["localization"]["auc_spro"][official][str(limit)]
             assert value == pytest.approx(figures[f"pixel_AUsPRO_{logged}_{limit}"], abs=1e-6)
-    assert metrics["classification"]["auc_roc"].keys() == {"logical_anomalies", "structural_anomalies", "mean"}
+    rows = read_predictions(tmp_path / "maps" / "breakfast_box" / "scores.csv")
+    scores, types = np.array([row.score for row in rows]), np.array([row.type for row in rows])
+    assert metrics["classification"]["auc_roc"] == pytest.approx(with_mean(auroc_per_type(scores, types)))
 
 
 def test_writer_can_leave_out_maps_or_scores_and_take_another_name(category, tmp_path):
@@ -124,7 +128,10 @@ def test_a_second_test_replaces_the_first(category, tmp_path):
     writer = PredictionWriter(dir=tmp_path / "maps")
     for _ in range(2):
         run_test(category, tmp_path, writer)
-    assert len(read_predictions(tmp_path / "maps" / "breakfast_box" / "scores.csv")) == 12
+    scores = tmp_path / "maps" / "breakfast_box" / "scores.csv"
+    assert len(read_predictions(scores)) == 12
+    run_test(category, tmp_path, PredictionWriter(dir=tmp_path / "maps", scores=False))
+    assert not scores.exists()  # not beside maps of another test
 
 
 class Interrupted(BrightnessModel):

@@ -11,7 +11,7 @@ from anomalib_scdae.benchmark.cell.evenly import evenly_chosen
 from anomalib_scdae.benchmark.cell.outputs import OutputCollector
 from anomalib_scdae.files import replacing
 from anomalib_scdae.gallery import compose_gallery, gallery_rows, worst_misses
-from anomalib_scdae.metrics.prediction_writer import Prediction
+from anomalib_scdae.metrics.score_files import Prediction
 
 SAMPLES_PER_TYPE = 3
 MISSES = 4

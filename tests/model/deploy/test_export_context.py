@@ -5,12 +5,17 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from anomalib.data.utils import read_image
 
 from anomalib_scdae import SCDAE
+from anomalib_scdae.metrics.anomaly_types import auroc_per_type
+from anomalib_scdae.metrics.evaluate import evaluate
 from anomalib_scdae.model.context_score import cell_means
 from tests.conftest import CHANNELS
+from tests.loco_data import make_category
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("narrow_networks")]
 
@@ -71,6 +76,23 @@ def test_scores_of_openvino_and_onnx(
             assert not torch.isclose(model(images).pred_score.flatten(), expected, rtol=1e-2).any()
     finally:
         model.model.context_score.scale.copy_(alone)
+
+
+def test_evaluating_an_export_uses_its_scores(model: SCDAE, openvino_model: Callable, tmp_path: Path) -> None:
+    """Which the maps' maxima are not."""
+    category = make_category(tmp_path / "data" / "part", shape=(256, 256))
+    metrics = evaluate(
+        dataset=category.parent, category="part", maps=tmp_path / "maps", exported=openvino_model((256, 256))
+    )
+    paths = sorted(category.glob("test/*/*.png"))
+    with torch.no_grad():
+        outputs = [model(read_image(path, as_tensor=True)[None]) for path in paths]
+    types = np.array([path.parent.name for path in paths])
+    ours = auroc_per_type(np.array([output.pred_score.item() for output in outputs]), types)
+    maxima = auroc_per_type(np.array([output.anomaly_map.max().item() for output in outputs]), types)
+    found = {kind: metrics["classification"]["auc_roc"][kind] for kind in ours}
+    assert found == pytest.approx(ours)
+    assert found != pytest.approx(maxima)
 
 
 def test_scores_of_fp16_and_int8(model: SCDAE, openvino_model: Callable, images: torch.Tensor, tmp_path: Path) -> None:
