@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import tifffile
@@ -44,7 +45,9 @@ def worst_misses(predictions: Sequence[Prediction], count: int = 8) -> list[Pred
 
 
 def gallery_rows(
-    predictions: Iterable[Prediction], maps_of: Callable[[Path], Mapping[str, AnyMap]]
+    predictions: Iterable[Prediction],
+    maps_of: Callable[[Path], Mapping[str, AnyMap]],
+    masks: Mapping[Path, Path] = MappingProxyType({}),
 ) -> list[GalleryRow]:
     """Make gallery rows of predictions, with ground truth from the data set's folder.
 
@@ -52,18 +55,20 @@ def gallery_rows(
         predictions: The images to show, top to bottom.
         maps_of: Gives an image's maps by column title from its path: a model's branch maps, or
             :func:`maps_in_folder`.
+        masks: One mask of each image, where the data set names it; others are looked for in the data set's folder.
     """
     return [
         GalleryRow(
             image=prediction.path,
-            maps=maps_of(Path(prediction.path)),
-            ground_truth=anomalous_pixels(Path(prediction.path)) if prediction.label else None,
-            name=f"{prediction.type}/{Path(prediction.path).stem}",
+            maps=maps_of(path),
+            ground_truth=anomalous_pixels(path, masks.get(path)) if prediction.label else None,
+            name=f"{prediction.type}/{path.stem}",
             score=prediction.score,
             label=prediction.label,
             prediction=prediction.prediction,
         )
         for prediction in predictions
+        for path in [Path(prediction.path)]
     ]
 
 
@@ -85,7 +90,7 @@ def maps_in_folder(folder: str | Path) -> Callable[[Path], Mapping[str, AnyMap]]
     return maps_of
 
 
-def anomalous_pixels(image_path: Path) -> NDArray[np.bool_] | None:
+def anomalous_pixels(image_path: Path, mask_path: Path | None = None) -> NDArray[np.bool_] | None:
     """Return the anomalous pixels of a test image over all its masks, shape ``[H, W]``; ``None`` if it has none."""
-    masks = [read_mask(file) > 0 for file in mask_files(image_path)]
+    masks = [read_mask(file) > 0 for file in mask_files(image_path, mask_path)]
     return np.logical_or.reduce(masks) if masks else None

@@ -15,6 +15,7 @@ from anomalib_scdae.files import replacing
 from anomalib_scdae.gallery.branch_maps import branch_maps_of
 from anomalib_scdae.gallery.compose import compose_gallery
 from anomalib_scdae.gallery.selection import gallery_rows, worst_misses
+from anomalib_scdae.metrics.named_masks import masks_of_test
 from anomalib_scdae.metrics.prediction_writer import predictions_of
 from anomalib_scdae.metrics.raw_outputs import RawOutputs
 from anomalib_scdae.metrics.score_files import Prediction
@@ -44,6 +45,7 @@ class GalleryWriter(Callback):
             msg = f"GalleryWriter cannot write {file}: end its name in .png, .jpg or .webp."
             raise UserError(msg)
         self._predictions: list[Prediction] = []
+        self._masks: dict[Path, Path] = {}
         self._outputs = RawOutputs()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -64,9 +66,9 @@ class GalleryWriter(Callback):
         self._outputs.detach(trainer)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget an earlier test."""
-        del trainer, pl_module
-        self._predictions = []
+        """Forget an earlier test, and ask for the masks of this one's images."""
+        del pl_module
+        self._predictions, self._masks = [], masks_of_test(trainer)
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *args: Any, **kwargs: Any
@@ -81,7 +83,7 @@ class GalleryWriter(Callback):
         if not chosen or not trainer.is_global_zero:
             return
         assert isinstance(pl_module, SCDAE)  # noqa: S101 - for the type checker; setup has seen to it
-        picture = compose_gallery(gallery_rows(chosen, branch_maps_of(pl_module)))
+        picture = compose_gallery(gallery_rows(chosen, branch_maps_of(pl_module), self._masks))
         file = Path(trainer.default_root_dir) / self.file
         with replacing(file) as temporary:
             picture.save(temporary, format=self._format)

@@ -2,8 +2,9 @@
 """AU-sPRO as a metric for Anomalib's evaluator."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,8 @@ class AUsPRO(PerTypeMetric):
     """
 
     default_fields = ("anomaly_map", "gt_label", "image_path")
+    #: Masks that the data set names, by image, for batches that do not; see :mod:`.named_masks`.
+    named_masks: Mapping[Path, Path] = MappingProxyType({})
 
     def __init__(
         self,
@@ -74,7 +77,7 @@ class AUsPRO(PerTypeMetric):
                 self._accumulator.add_good(resize_map(anomaly_map, image_shape(path)))
                 continue
             try:
-                truth = self._truths.read(path, Path(mask_path) if mask_path else None)
+                truth = self._truths.read(path, Path(mask_path) if mask_path else self.named_masks.get(path))
             except UserError as error:
                 self._left_out.setdefault(anomaly_type(path), str(error))
             else:

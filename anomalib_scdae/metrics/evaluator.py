@@ -15,6 +15,7 @@ from torchmetrics.classification import BinaryF1Score, BinaryPrecisionRecallCurv
 
 from anomalib_scdae.metrics.au_spro import AUsPRO
 from anomalib_scdae.metrics.fpr import FPR
+from anomalib_scdae.metrics.named_masks import masks_of_test
 from anomalib_scdae.metrics.per_type import AUROCPerType, PerTypeMetric
 from anomalib_scdae.metrics.ranking import to_unit_interval
 from anomalib_scdae.metrics.raw_outputs import RawOutputs
@@ -74,6 +75,14 @@ class RawScoreEvaluator(Evaluator):
         """Leave the trainer as it was."""
         del pl_module, stage
         self._raw.detach(trainer)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell AU-sPRO which masks the data set names."""
+        del pl_module
+        masks = masks_of_test(trainer)
+        for metric in self.test_metrics:
+            if isinstance(metric, AUsPRO):
+                metric.named_masks = masks
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *args: Any, **kwargs: Any

@@ -142,6 +142,7 @@ def read_ground_truth(
 
     Each file in a folder named like the image is one region, whatever its shape: the benchmark's channel. A
     single mask beside others (MVTec AD) has one region for each 8-connected component, as in Anomalib's AUPRO.
+    Masks of another size than their image are brought to its size, so that a pixel weighs the same in all images.
 
     Args:
         image_path: The image; names its folder of channels.
@@ -152,12 +153,14 @@ def read_ground_truth(
         UserError: If a mask cannot be read or marks no pixel, the masks differ in size, or ``config`` lacks a mask's
             pixel value.
     """
-    shape, regions = mask_shape(files), list[Region]()
+    shape, regions = image_shape(image_path), list[Region]()
+    mask_shape(files)
     for file in files:
         mask = read_mask(file)
         saturation = _saturation_of(file, mask, config)
+        mask = cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST) if mask.shape != shape else mask
         pixels = [np.flatnonzero(mask)] if _is_channel(file, image_path) else _components(mask)
-        regions.extend(Region(region, saturation.area(region.size)) for region in pixels)
+        regions.extend(Region(region, saturation.area(region.size)) for region in pixels if region.size)
     return GroundTruth(shape, tuple(regions))
 
 

@@ -16,6 +16,7 @@ from anomalib_scdae.benchmark.cell.maps import Parts
 from anomalib_scdae.files import replacing
 from anomalib_scdae.gallery.branch_maps import COMBINED
 from anomalib_scdae.metrics.anomaly_types import GOOD, MEAN, auroc_per_type, short_name, with_mean
+from anomalib_scdae.metrics.named_masks import masks_of_test
 from anomalib_scdae.metrics.prediction_writer import predictions_of
 from anomalib_scdae.metrics.raw_outputs import RawOutputs
 from anomalib_scdae.metrics.score_files import Prediction
@@ -31,6 +32,7 @@ class OutputCollector(Callback):
     Attributes:
         parts_of_batch: Gives what the model's parts say of the last batch, see :func:`~.maps.parts_of`.
         predictions: One for each image tested.
+        masks: One mask of each image that the data set names one of.
         map_scores: By part, each image's score: the maximum of its map, or the part's own.
     """
 
@@ -38,6 +40,7 @@ class OutputCollector(Callback):
         self.parts_of_batch: Callable[[], Parts] = lambda: Parts({}, {})
         self.predictions: list[Prediction] = []
         self.map_scores: dict[str, list[float]] = {}
+        self.masks: dict[Path, Path] = {}
         self._maps: dict[str, dict[str, NDArray[np.float32]]] = {}
         self._raw = RawOutputs()
 
@@ -51,6 +54,11 @@ class OutputCollector(Callback):
         """Leave the trainer as it was."""
         del pl_module, stage
         self._raw.detach(trainer)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Ask for the masks of the test's images."""
+        del pl_module
+        self.masks = masks_of_test(trainer)
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *args: Any, **kwargs: Any

@@ -30,7 +30,7 @@ def write_gallery(outputs: OutputCollector, folder: Path, relative_to: Path) -> 
         One entry for each picture, for the cell's result.
     """
     chosen = [*_samples(outputs.predictions), *(("miss", p) for p in worst_misses(outputs.predictions, MISSES))]
-    rows = gallery_rows([prediction for _, prediction in chosen], outputs.maps_of)
+    rows = gallery_rows([prediction for _, prediction in chosen], outputs.maps_of, outputs.masks)
     if not rows:
         return []
     values = np.concatenate([np.ravel(anomaly_map) for row in rows for anomaly_map in row.maps.values()])

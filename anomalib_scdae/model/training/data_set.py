@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is wrong with a data set, of all its splits, told before anything is trained or tested with it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from anomalib.data import AnomalibDataset, MVTecLOCO
-from anomalib.data.utils import LabelName
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
@@ -16,7 +14,8 @@ from anomalib_scdae.errors import UserError, check_at_least_one, check_not_negat
 from anomalib_scdae.image_files import check_image, image_shape, in_threads, is_image
 from anomalib_scdae.metrics.anomaly_types import GOOD, anomaly_type
 from anomalib_scdae.metrics.ground_truth import GroundTruthReader, mask_files, mask_shape, size_of
-from anomalib_scdae.model.training.training_files import image_paths, is_image_path
+from anomalib_scdae.metrics.named_masks import named_masks
+from anomalib_scdae.model.training.training_files import image_paths
 from anomalib_scdae.sentences import in_one_line, is_of_disk
 
 #: What Anomalib's reader of MVTec LOCO AD takes for an image.
@@ -94,7 +93,7 @@ def check_before_training(datamodule: Any) -> None:
         root = getattr(datamodule, "root", None)
         msg = f"There is no image to train with{f' in {root}' if root else ''}: put normal images into its folder."
         raise UserError(msg)
-    masks = {name: dict(_masks(dataset)) for name, dataset in datasets.items()}
+    masks = {name: dict(named_masks(dataset)) for name, dataset in datasets.items()}
     channels = {image: mask_files(image, mask) for named in masks.values() for image, mask in named.items()}
     images = dict.fromkeys(path for dataset in datasets.values() for path in image_paths(dataset))
     if len(images) > MANY_IMAGES:
@@ -103,17 +102,6 @@ def check_before_training(datamodule: Any) -> None:
     for name, dataset in datasets.items():
         _check_sizes({image: channels[image] for image in masks[name] if channels[image]}, resized=_is_resized(dataset))
     _tell_what_is_left_out(masks["test_data"])
-
-
-def _masks(dataset: Any) -> Iterator[tuple[Path, Path]]:
-    """Yield the abnormal images of a dataset that have a mask, each with one of its masks."""
-    samples = getattr(dataset, "samples", None)
-    if not isinstance(samples, pd.DataFrame) or not {"image_path", "mask_path", "label_index"} <= set(samples):
-        return
-    for row in samples[samples.label_index == LabelName.ABNORMAL].itertuples():
-        mask: Any = next(iter(row.mask_path), None) if isinstance(row.mask_path, list) else row.mask_path
-        if is_image_path(row.image_path) and is_image_path(mask):
-            yield Path(row.image_path), Path(mask)
 
 
 def _is_resized(dataset: Any) -> bool:

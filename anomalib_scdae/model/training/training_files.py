@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import CombinedLoader, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 
 from anomalib_scdae.files import sha256_of
-from anomalib_scdae.image_files import has_image_suffix, in_threads
+from anomalib_scdae.image_files import in_threads
+from anomalib_scdae.metrics.named_masks import datasets_of, is_image_path
 from anomalib_scdae.model.training.training_set import training_dataset
 
 #: Hexadecimal digits of a file's SHA-256 that are kept: two files of a million share them once in ten million sets.
@@ -28,17 +29,6 @@ def image_paths(dataset: Any) -> list[Path]:
     else:
         paths = getattr(dataset, "image_filenames", ())
     return [Path(path) for path in paths if is_image_path(path)]
-
-
-def is_image_path(path: Any) -> bool:
-    """Tell by the suffix whether an entry of a data set's table is the path of an image file, hidden or not."""
-    return isinstance(path, str | Path) and has_image_suffix(Path(path))
-
-
-def datasets_of(loaders: Any) -> list[Any]:
-    """Return the datasets of one loader, of several, or of none; a loader may be any iterable, which names none."""
-    found = [getattr(loader, "dataset", None) for loader in CombinedLoader(loaders).flattened] if loaders else []
-    return [dataset for dataset in found if dataset is not None]
 
 
 class TrainingFiles(Callback):

@@ -24,6 +24,7 @@ from torchvision.transforms.v2 import Resize
 
 from anomalib_scdae import SCDAE
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.gallery import GalleryWriter
 from anomalib_scdae.image_files import check_image
 from anomalib_scdae.model.training import data_set
 from anomalib_scdae.model.training.checks import check_trained
@@ -291,23 +292,37 @@ def test_a_fault_within_training_loses_no_weights(part: Path, model_arguments: d
 
 
 @pytest.mark.slow
-def test_masks_of_half_the_size_give_every_figure(part: Path, model_arguments: dict) -> None:
+@pytest.mark.parametrize("side", [1, 2])
+def test_masks_elsewhere_give_the_figures_of_those_in_their_place(
+    part: Path, model_arguments: dict, tmp_path: Path, side: int
+) -> None:
+    """Of any size, and in a batch that begins with a good image, which names none."""
     kinds = ("logical_anomalies", "structural_anomalies")
     for mask in part.glob("ground_truth/*/*/*.png"):
-        half = part / "masks" / mask.parts[-3] / f"{mask.parts[-2]}_mask.png"
-        half.parent.mkdir(parents=True, exist_ok=True)
-        Image.open(mask).resize((150, 140)).save(half)
+        coarse = Image.open(mask).resize((150, 140), Image.Resampling.NEAREST)
+        coarse.resize((300, 280), Image.Resampling.NEAREST).save(mask)
+        elsewhere = tmp_path / "masks" / mask.parts[-3] / f"{mask.parts[-2]}_mask.png"
+        elsewhere.parent.mkdir(parents=True, exist_ok=True)
+        coarse.resize((150 * side, 140 * side), Image.Resampling.NEAREST).save(elsewhere)
+    options = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False}
+    model = SCDAE(**model_arguments, visualizer=False)
+    engine = Engine(max_steps=1, default_root_dir=tmp_path, **options)
+    engine.fit(model, datamodule=_loco(part))
+    (expected,) = engine.test(model, datamodule=_loco(part))
+
+    (part / "ground_truth").rename(part / "moved")
     data = Folder(
         name="mine", root=part, normal_dir="train/good", normal_test_dir="test/good", num_workers=0, train_batch_size=1,
-        abnormal_dir=[f"test/{kind}" for kind in kinds], mask_dir=[f"masks/{kind}" for kind in kinds],
+        abnormal_dir=[f"test/{kind}" for kind in kinds], mask_dir=[tmp_path / "masks" / kind for kind in kinds],
         val_split_mode="same_as_test",  # else half of the few test images at random
     )  # fmt: skip
-    options = {"default_root_dir": part.parent, "accelerator": "cpu", "logger": False, "enable_progress_bar": False}
-    engine, model = Engine(max_steps=1, **options), SCDAE(**model_arguments, visualizer=False)
-    engine.fit(model, datamodule=data)
+    gallery = GalleryWriter()
+    engine = Engine(default_root_dir=tmp_path, callbacks=[gallery], **options)
     (figures,) = engine.test(model, datamodule=data)
-    for name in ("pixel_AUROC", "pixel_F1Score", "pixel_AUsPRO_logical_0.05", "pixel_AUsPRO_structural_0.05"):
-        assert 0 <= figures[name] <= 1
+    names = [name for name in expected if name.startswith("pixel_AUsPRO")]
+    assert len(names) == 15
+    assert {name: figures[name] for name in names} == pytest.approx({name: expected[name] for name in names})
+    assert len(gallery._masks) == 4
 
 
 class _Remove(Callback):
