@@ -27,8 +27,9 @@ from anomalib_scdae.benchmark.classes import (
 from anomalib_scdae.benchmark.published import EXPERIMENTS, SERIES
 from anomalib_scdae.data.synthetic_loco import SyntheticLOCO
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.inputs.pdn import NETWORKS
 from anomalib_scdae.inputs.penalty.loading import imagenette
-from anomalib_scdae.inputs.teacher import load_teacher, published_weights
+from anomalib_scdae.inputs.teacher import find_published, load_teacher
 from anomalib_scdae.model.image_size import height_and_width
 
 #: Arguments of the trainer that the benchmark sets by itself.
@@ -179,7 +180,7 @@ class Grid:
             if download:
                 teacher = load_teacher().source.split(" ")[0]
             else:
-                teacher = "efficientad" if published_weights().is_present() else "bundled"
+                teacher = "efficientad" if all(map(find_published, NETWORKS)) else "bundled"
         if penalty_images == "auto":
             penalty_images = "imagenette" if imagenette().is_present() else "bundled"
         return replace(self, teacher=teacher, penalty_images=penalty_images)

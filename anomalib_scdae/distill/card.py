@@ -12,7 +12,7 @@ from rich.table import Table
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.files import replacing, sha256_of, write_json
 from anomalib_scdae.inputs.pdn import NETWORKS
-from anomalib_scdae.inputs.teacher import BUNDLED_FOLDER, published_file, published_weights
+from anomalib_scdae.inputs.teacher import BUNDLED_FOLDER, find_published
 
 #: Of a curve that are printed at most.
 POINTS = 8
@@ -136,12 +136,11 @@ def _curve_line(curve: list[tuple[int, float]]) -> str:
 
 def _published_table() -> Table:
     """Show Anomalib's published teachers, whose files are downloaded when first needed."""
-    folder = published_weights().folder
     table = Table(title="published by Anomalib for EfficientAd (no cards)")
     for heading in ("size", "channels", "source", "state"):
         table.add_column(heading, overflow="fold")
     for size in NETWORKS:
-        path = folder / published_file(size)
-        state = f"at {path}" if path.is_file() else "not downloaded"
+        path = find_published(size)
+        state = "not downloaded" if path is None else f"at {path}"
         table.add_row(size, "384", "WideResNet-101, ImageNet", state)
     return table

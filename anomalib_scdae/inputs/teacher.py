@@ -19,6 +19,7 @@ from safetensors.torch import load as load_safetensors
 from anomalib_scdae.errors import UserError, check_choice
 from anomalib_scdae.inputs.download import Archive, DownloadError, fetch
 from anomalib_scdae.inputs.pdn import NETWORKS, ModelSize
+from anomalib_scdae.sentences import in_one_line
 
 logger = logging.getLogger(__name__)
 
@@ -71,8 +72,8 @@ def _locate(teacher: str, model_size: str) -> tuple[Path, str]:
         return _bundled(model_size), "bundled"
     if teacher not in {"auto", "efficientad"}:
         return _own(Path(teacher).expanduser()), str(Path(teacher).expanduser())
-    path = published_weights().folder / published_file(model_size)
     try:
+        path = published_weights().folder / published_file(model_size)
         if not path.is_file():
             fetch(published_weights())
     except DownloadError as error:
@@ -94,11 +95,28 @@ def _own(path: Path) -> Path:
 
 
 def published_weights() -> Archive:
-    """Return the published weights of EfficientAd and the place where Anomalib keeps them."""
-    root = get_pretrained_weights_dir()
+    """Return the published weights of EfficientAd and the place where Anomalib keeps them.
+
+    Raises:
+        DownloadError: If there is no such place and none can be made, as in a container without a home.
+    """
+    try:
+        root = get_pretrained_weights_dir()
+    except (OSError, RuntimeError) as error:
+        msg = f"Anomalib's cache of weights cannot be made ({in_one_line(str(error))})"
+        raise DownloadError(msg) from error
     folder = root / "efficientad_pretrained_weights"
     files = [published_file(size) for size in NETWORKS]
     return Archive(WEIGHTS_DOWNLOAD_INFO, root, folder, lambda path: all((path / file).is_file() for file in files))
+
+
+def find_published(model_size: str) -> Path | None:
+    """Return the file of a published teacher if it is at hand, without a download."""
+    try:
+        path = published_weights().folder / published_file(model_size)
+    except DownloadError:
+        return None
+    return path if path.is_file() else None
 
 
 def published_file(model_size: str) -> str:

@@ -33,6 +33,9 @@ from anomalib_scdae.metrics.spro import FPR_LIMITS, SPROAccumulator
 
 Metrics = dict[str, Any]
 
+#: From this share of scores of 0 or 1 on, they are taken for clamped.
+CLAMPED = 0.1
+
 
 @dataclass(frozen=True)
 class _TestImage:
@@ -90,9 +93,10 @@ def evaluate(
     root, map_folder = Path(dataset) / category, Path(maps) / category
     paths = _test_images(root)
     config = read_defects_config(root)
+    masks = _masks(root, paths)
     if exported is not None:
         write_predictions_of(Path(exported), paths, map_folder, precision)
-    images = _match(root, paths, map_folder)
+    images = _match(masks, map_folder)
     scores_file = map_folder / SCORES_NAME
     given = scores_of(scores_file, paths) if scores_file.is_file() else None
     # All files are read twice: what is wrong with one of them is told before any map is evaluated.
@@ -109,9 +113,15 @@ def evaluate(
         else:
             accumulator.add_anomalous(image.type, anomaly_map, truth)
     metrics = _metrics(accumulator, scores, np.array([image.type for image in images]), limits)
+    _print(metrics, category, limits, "each map's maximum" if given is None else f"the scores in {scores_file}")
+    if (clamped := np.isin(scores, (0, 1)).mean()) > CLAMPED:
+        Console().print(
+            f"{clamped:.0%} of the scores are exactly 0 or 1: the model's post-processor has clamped them, and raw "
+            "scores may rank the images otherwise.",
+            soft_wrap=True,
+        )
     if output is not None:
         write_json(Path(output), metrics)
-    _print(metrics, category, limits, "each map's maximum" if given is None else f"the scores in {scores_file}")
     return metrics
 
 
@@ -136,31 +146,36 @@ def _test_images(root: Path) -> list[Path]:
     return paths
 
 
-def _match(root: Path, paths: Sequence[Path], maps: Path) -> list[_TestImage]:
-    """Match test images, maps and masks, and check sizes from the files' headers."""
-    images, missing = [], []
-    for path in paths:
-        anomaly_map = find_map(maps, path)
-        if anomaly_map is None:
-            missing.append(map_file(maps, path).relative_to(maps / "test"))
-            continue
-        masks = [] if path.parent.name == GOOD else mask_files(path)
+def _masks(root: Path, paths: Sequence[Path]) -> dict[Path, list[Path]]:
+    """Find the masks of each test image, none for a good one, and check their sizes from the files' headers."""
+    found = {path: [] if path.parent.name == GOOD else mask_files(path) for path in paths}
+    for path, masks in found.items():
         if path.parent.name != GOOD and not masks:
-            msg = f"{path} has no mask in {root / 'ground_truth' / path.parent.name}: restore the data set's folder."
+            msg = (
+                f"{path} has no mask in {root / 'ground_truth' / path.parent.name}, and AU-sPRO needs one of every "
+                "anomalous image: put them there; `anomalib test` gives image AUROC without any."
+            )
             raise UserError(msg)
-        images.append(_TestImage(path, anomaly_map, masks))
-    if missing:
+        check_mask_sizes(path, masks)
+    return found
+
+
+def _match(masks: Mapping[Path, Sequence[Path]], maps: Path) -> list[_TestImage]:
+    """Match test images and maps, and check the maps' sizes from the files' headers."""
+    found = {path: find_map(maps, path) for path in masks}
+    images = [_TestImage(path, file, masks[path]) for path, file in found.items() if file is not None]
+    if missing := [map_file(maps, path).relative_to(maps / "test") for path, file in found.items() if file is None]:
         msg = (
-            f"{maps / 'test'} lacks {len(missing)} of {len(paths)} maps, the first of them {missing[0]}: write one map "
+            f"{maps / 'test'} lacks {len(missing)} of {len(masks)} maps, the first of them {missing[0]}: write one map "
             "for every test image."
         )
         raise UserError(msg)
     for image in images:
-        _check_sizes(image)
+        _check_size(image)
     return images
 
 
-def _check_sizes(image: _TestImage) -> None:
+def _check_size(image: _TestImage) -> None:
     height, width = image_shape(image.path)
     try:
         with tifffile.TiffFile(image.anomaly_map) as file:
@@ -171,7 +186,6 @@ def _check_sizes(image: _TestImage) -> None:
         size = "x".join(map(str, reversed(shape)))
         msg = f"{image.anomaly_map} is {size} but its image {width}x{height}: resize the map to the image bilinearly."
         raise UserError(msg)
-    check_mask_sizes(image.path, image.masks)
 
 
 def _unreadable_map(path: Path, error: Exception) -> UserError:

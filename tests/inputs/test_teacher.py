@@ -315,6 +315,24 @@ def test_auto_falls_back_to_the_bundled_teacher_with_a_warning(
     assert "THE BUNDLED TEACHER IS USED" in warning.getMessage()
 
 
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied", "/nowhere"), RuntimeError("no home")])
+def test_auto_needs_no_place_to_keep_anything(
+    small: State, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in a container whose user has no home."""
+
+    def refuse() -> Path:
+        raise error
+
+    monkeypatch.setattr(loading, "get_pretrained_weights_dir", refuse)
+    bundle(small)
+    assert load_teacher("auto").source == "bundled"
+    assert "cache of weights cannot be made" in caplog.text
+    assert loading.find_published("small") is None
+    with pytest.raises(UserError, match=r"'efficientad' is not available.*cannot be made.*use teacher 'bundled'"):
+        load_teacher("efficientad")
+
+
 def test_auto_with_nothing_at_hand_names_both_reasons() -> None:
     with pytest.raises(UserError, match=f"no small teacher is bundled.*{download.OFFLINE_VARIABLE}.*distill"):
         load_teacher("auto")

@@ -201,13 +201,14 @@ def test_images_that_differ_in_their_suffix_have_maps_and_masks_of_their_own(tmp
     assert metrics["localization"]["auc_spro"]["crack"]["0.01"] == pytest.approx(1, abs=1e-3)
 
 
-def test_scores_beside_the_maps_must_be_of_all_images(category, maps):
+def test_scores_beside_the_maps_must_be_of_all_images(category, maps, capsys):
     """Those of some would be compared with maxima of others."""
     images = sorted(category.glob("test/*/*.png"))
     file = maps / "pushpins" / "scores.csv"
     rows = [Prediction(str(path), path.parent.name, float(path.parent.name != "good"), None, None) for path in images]
     write_predictions(file, rows)
     metrics = evaluate(dataset=category.parent, category="pushpins", maps=maps)
+    assert "100% of the scores are exactly 0 or 1" in capsys.readouterr().out
     assert set(metrics["classification"]["auc_roc"].values()) == {1.0}
     write_predictions(file, rows[1:])
     first = f"{images[0].parent.name}/{images[0].name}"
