@@ -174,13 +174,23 @@ def _sentence(error: BaseException) -> str | None:
         return str(cause).strip().splitlines()[-1].removeprefix(_BEFORE_SENTENCE)
     if not _asked_for():
         return None
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
     if isinstance(error, OSError):
         return of_disk(error) if is_of_disk(error) else None
     if isinstance(error, UnicodeDecodeError):
         broken = next((file for file in _configurations() if not _is_utf_8(file)), None)
         return None if broken is None else f"the file {broken} of --config cannot be read ({error}): save it as UTF-8."
+    return _of_trainer(error)
+
+
+def _of_trainer(error: BaseException) -> str | None:
+    """Return what to tell of an error of Lightning's trainer about its own arguments; ``None`` for others."""
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
     if isinstance(error, MisconfigurationException):
         return f"{in_one_line(str(error)).rstrip('.')}: give the trainer another value."
+    if isinstance(error, ValueError) and str(error).startswith("Received both `precision="):
+        return (
+            "a precision and a plugin that chooses one exclude each other: leave --trainer.precision out, or add "
+            "--trainer.plugins null."
+        )
     return None

@@ -92,6 +92,8 @@ FULL = OSError(errno.ENOSPC, "No space left on device", "maps/000.tiff")
         (TimeoutError("timed out"), None),
         (OSError("libGL.so.1: cannot open shared object file: No such file or directory"), None),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), None),
+        (ValueError("Received both `precision=32` and `plugins=<...>`. Choose one."), "a precision and a plugin that"),
+        (ValueError("no precision"), None),
     ],
 )
 def test_of_other_libraries_errors_those_of_files_are_told(

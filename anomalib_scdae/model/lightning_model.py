@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SCDAE as a model of Anomalib."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ from anomalib_scdae.model.training.rescue import Rescue
 from anomalib_scdae.model.training.schedule import SCHEDULES, ScheduleName
 from anomalib_scdae.model.training.step_time import StepTimeNotice
 from anomalib_scdae.model.training.teacher_cache import TeacherCache
-from anomalib_scdae.model.training.teacher_statistics import fit_statistics, training_image_size
+from anomalib_scdae.model.training.teacher_statistics import fit_statistics, share_with_averages, training_image_size
 from anomalib_scdae.model.training.training_files import TrainingFiles
 from anomalib_scdae.model.training.training_set import images_of, training_dataset
 
@@ -182,6 +183,7 @@ class SCDAE(FoldedExport, SCDAECheckpoints, AnomalibModule):  # type: ignore[mis
 
     def on_train_start(self) -> None:
         """Load the inputs, and compute the teacher's statistics unless a checkpoint has brought them."""
+        start = time.perf_counter()
         self.model.train()  # Lightning leaves the mode as it is: a model that has just predicted would not train
         self.inputs.load_teacher(self.model)
         size = training_image_size(self.trainer, self.transformed)
@@ -192,6 +194,7 @@ class SCDAE(FoldedExport, SCDAECheckpoints, AnomalibModule):  # type: ignore[mis
         )
         if "penalty_images" not in self.inputs.resolved or not self.trainer.ckpt_path:  # not those of what is resumed
             fit_statistics(self.model, self.trainer, self.transformed, cache)
+            share_with_averages(self.trainer, self.model)
         precise = TeacherCache.is_precise(self.model.teacher_mean, self.model.teacher_std)
         self._teacher_cache = cache if precise else None
         # Only now: a training that fails on an unreadable image must compute the statistics when it is tried again.
@@ -200,6 +203,7 @@ class SCDAE(FoldedExport, SCDAECheckpoints, AnomalibModule):  # type: ignore[mis
             self.model.compile_losses()
         lay_out_like_parameters(self.optimizers(use_pl_optimizer=False))  # type: ignore[arg-type]
         self.apply_learning_rate()
+        self.start_learning(since=start)
 
     def training_step(self, batch: Batch, batch_idx: int) -> STEP_OUTPUT:
         """Compute the loss of a batch and log it term by term."""
@@ -239,6 +243,7 @@ class SCDAE(FoldedExport, SCDAECheckpoints, AnomalibModule):  # type: ignore[mis
     def on_test_start(self) -> None:
         """Refuse figures that would mean nothing."""
         check_trained(self.model)
+        self.calibration.warn_if_outdated(self)
         self.calibration.ensure_compact(self.trainer, self)
 
     def on_predict_start(self) -> None:

@@ -174,12 +174,12 @@ class _Moments:
     """Second moments of features over all images and positions, summed in double precision."""
 
     def __init__(self) -> None:
-        self._sum, self._count = torch.zeros(()), 0
+        self._sum, self._count = torch.zeros((), dtype=torch.double), 0
 
     def add(self, features: torch.Tensor) -> None:
         """Add features ``(B, C, h, w)``."""
         rows = features.movedim(1, -1).flatten(0, -2).float()
-        self._sum = self._sum.to(rows.device) + (rows.T @ rows).double()
+        self._sum = self._sum + (rows.T @ rows).cpu().double()  # Apple's GPUs have no double precision
         self._count += len(rows)
 
     def squared_length(self) -> torch.Tensor:

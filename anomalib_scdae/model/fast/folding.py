@@ -224,12 +224,12 @@ def compose(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
     """
     assert first.bias is not None  # noqa: S101 - for the type checker
     assert second.bias is not None  # noqa: S101 - for the type checker
-    inner, outer = first.weight.detach().double(), second.weight.detach().double()
+    # In double precision, which Apple's GPUs do not have.
+    inner, outer = first.weight.detach().cpu().double(), second.weight.detach().cpu().double()
     # The full convolution of both kernels, with the first one's input channels as the batch.
     weight = F.conv2d(inner.transpose(0, 1), outer.flip(-2, -1), padding=outer.shape[-1] - 1).transpose(0, 1)
-    bias = second.bias.double() + outer.sum(dim=(-2, -1)) @ first.bias.double()
-    dtype = first.weight.dtype
-    return like(first, weight.to(dtype).contiguous(), bias.to(dtype))
+    bias = second.bias.detach().cpu().double() + outer.sum(dim=(-2, -1)) @ first.bias.detach().cpu().double()
+    return like(first, weight.to(first.weight).contiguous(), bias.to(first.weight))
 
 
 def framed(inner: torch.Tensor, features: torch.Tensor, convolution: nn.Conv2d) -> torch.Tensor:

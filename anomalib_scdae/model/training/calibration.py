@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import torch
 from anomalib.data import AnomalibDataModule, Batch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities import CombinedLoader, rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.seed import isolate_rng
 from torchmetrics import Metric
 
@@ -185,6 +186,15 @@ class Calibration(Callback):
         if pl_module.post_processor is not None:
             pl_module.post_processor.on_validation_epoch_end(trainer, pl_module)
 
+    def warn_if_outdated(self, pl_module: SCDAEModule) -> None:
+        """Warn where a training that was interrupted has left the statistics of an earlier step."""
+        statistics_are_ours = self._statistics == _sums_of_bits(pl_module.model.buffers())
+        if self.weights is not None and statistics_are_ours and self.weights != _ready_to_predict(pl_module):
+            rank_zero_warn(
+                "Maps and thresholds are calibrated for the weights of an earlier step, as the training was "
+                "interrupted: validate the model first (engine.validate), or load a checkpoint."
+            )
+
     def ensure_compact(self, trainer: Trainer, pl_module: SCDAEModule) -> None:
         """Fit a compact model whose checkpoint is of one that was not, and calibrate it.
 
@@ -247,7 +257,7 @@ class Calibration(Callback):
         elif isinstance(datamodule, AnomalibDataModule):
             loaders = datamodule.val_dataloader() if len(getattr(datamodule, "val_data", ())) else None
         else:
-            loaders = trainer.val_dataloaders if datamodule is None else datamodule.val_dataloader()
+            loaders = trainer.val_dataloaders if datamodule is None else _val_loaders(datamodule)
         if loaders is None:
             return []
         return list(_read(trainer, pl_module, chain.from_iterable(CombinedLoader(loaders).flattened)))
@@ -268,6 +278,11 @@ class Calibration(Callback):
         context = [score.as_if_unseen(record.distances.context) for record in records]
         unseen = [record.distances._replace(context=value) for record, value in zip(records, context, strict=True)]
         return [record._replace(distances=distances) for record, distances in zip(records, unseen, strict=True)]
+
+
+def _val_loaders(datamodule: LightningDataModule) -> Any:
+    """Return the validation loaders of a datamodule; None of one that has no such method of its own."""
+    return datamodule.val_dataloader() if is_overridden("val_dataloader", datamodule) else None
 
 
 def _fit_compaction(trainer: Trainer, pl_module: SCDAEModule) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.tuner.lr_finder import _LRCallback  # what tells that the steps are a search, not a training
+from lightning.pytorch.utilities import rank_zero_warn
 
 from anomalib_scdae.model.loss import HARD_QUANTILE
 
@@ -74,7 +75,7 @@ SCHEDULES: dict[ScheduleName, Schedule] = {
 }
 
 
-def share_done(trainer: Trainer, step: int, default_steps: int) -> float:
+def share_done(trainer: Trainer, step: int, default_steps: int, set_up_seconds: float = 0.0) -> float:
     """Return which share of a training is done with a step: of its steps or of its time, whichever is more.
 
     The same in all processes of a training, each of which has a clock of its own; so all must ask. While Lightning
@@ -84,12 +85,13 @@ def share_done(trainer: Trainer, step: int, default_steps: int) -> float:
         trainer: What runs the training, with its limits.
         step: The step's number, from 0 on.
         default_steps: Length of a training that nothing limits.
+        set_up_seconds: What of its time went by before the first step, in which nothing is learnt.
     """
     callbacks = trainer.callbacks  # type: ignore[attr-defined]
     if any(isinstance(callback, _LRCallback) for callback in callbacks):
         return 0.0
     timers = [callback for callback in callbacks if isinstance(callback, Timer)]
-    by_time = [share for timer in timers if (share := _share_of_time(timer)) is not None]
+    by_time = [share for timer in timers if (share := _share_of_time(timer, set_up_seconds)) is not None]
     steps = trainer.estimated_stepping_batches
     if steps == float("inf") and not by_time:
         steps = default_steps
@@ -97,6 +99,23 @@ def share_done(trainer: Trainer, step: int, default_steps: int) -> float:
     return trainer.strategy.broadcast(share) if by_time and trainer.world_size > 1 else share
 
 
-def _share_of_time(timer: Timer) -> float | None:
+def warn_of_little_time(trainer: Trainer, set_up_seconds: float) -> None:
+    """Warn where the set-up of a training has taken most of the time that it was given."""
+    for timer in trainer.callbacks:  # type: ignore[attr-defined]
+        if (
+            isinstance(timer, Timer)
+            and (remaining := timer.time_remaining()) is not None
+            and remaining < set_up_seconds
+        ):
+            rank_zero_warn(
+                f"Reading the training images once has taken {set_up_seconds:.0f} s, and {max(0, remaining):.0f} s of "
+                "the training's time are left for its steps: give it more (--trainer.max_time)."
+            )
+
+
+def _share_of_time(timer: Timer, set_up_seconds: float) -> float | None:
     elapsed, remaining = timer.time_elapsed(), timer.time_remaining()
-    return None if remaining is None else elapsed / (elapsed + remaining)
+    if remaining is None:
+        return None
+    learning = elapsed - set_up_seconds
+    return learning / (learning + remaining) if learning + remaining > 0 else 1.0

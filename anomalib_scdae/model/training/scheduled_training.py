@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long SCDAE trains and at which learning rate, by its schedule."""
 
+import time
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim.lr_scheduler import LambdaLR
 
-from anomalib_scdae.model.training.schedule import SCHEDULES, Schedule, share_done
+from anomalib_scdae.model.training.schedule import SCHEDULES, Schedule, share_done, warn_of_little_time
 
 
 class ScheduledTraining(LightningModule):
@@ -28,6 +29,7 @@ class ScheduledTraining(LightningModule):
     lr: float
     weight_decay: float
     _has_own_length = False
+    _set_up_seconds = 0.0
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam, with the learning rate of the schedule."""
@@ -44,7 +46,12 @@ class ScheduledTraining(LightningModule):
 
     def share_done(self, step: int) -> float:
         """Return which share of the training is done with a step, see :func:`~.training.schedule.share_done`."""
-        return share_done(self.trainer, step, self.schedule.steps)
+        return share_done(self.trainer, step, self.schedule.steps, self._set_up_seconds)
+
+    def start_learning(self, since: float) -> None:
+        """Count the training's time from now on: what went by since ``since`` (``time.perf_counter``) was set-up."""
+        self._set_up_seconds = time.perf_counter() - since
+        warn_of_little_time(self.trainer, self._set_up_seconds)
 
     @LightningModule.trainer.setter  # type: ignore[attr-defined]
     def trainer(self, trainer: Trainer | None) -> None:

@@ -13,7 +13,15 @@ LARGE_BATCH = 4
 
 
 class StepTimeNotice(Callback):
-    """Measures the first step of a training on a CPU and says what all of them will take, if the batch is large."""
+    """Measures a step of a training on a CPU and says what all of them will take, if the batch is large.
+
+    It is the second one: the first may wait for a compiler.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from here."""
+        del trainer, pl_module
+        self._batches = 0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Take the time."""
@@ -23,11 +31,12 @@ class StepTimeNotice(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Say the estimate after the first step."""
-        del outputs
-        if batch_idx or trainer.current_epoch or pl_module.device.type != "cpu" or len(batch.image) < LARGE_BATCH:
+        """Say the estimate after the second batch."""
+        del outputs, batch_idx
+        self._batches += 1
+        if self._batches != 2 or pl_module.device.type != "cpu" or len(batch.image) < LARGE_BATCH:
             return
-        seconds = time.perf_counter() - self._start
+        seconds = (time.perf_counter() - self._start) * trainer.accumulate_grad_batches
         steps = trainer.estimated_stepping_batches
         total = (
             "" if steps == float("inf") else f", {steps:,.0f} steps about {timedelta(seconds=round(seconds * steps))}"

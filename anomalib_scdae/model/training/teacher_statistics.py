@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 
 from anomalib_scdae.model.context_score import cell_means
 from anomalib_scdae.model.image_size import check_image_size
@@ -61,6 +62,18 @@ def fit_statistics(
         model.context_score.fit(normalised.flatten(1))
 
 
+def share_with_averages(trainer: Trainer, model: SCDAEModel) -> None:
+    """Give the statistics to the averages of the weights that callbacks keep: they were copied before these were known.
+
+    The context score has as many directions as there are images, so that a later copy of its buffers would not fit.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, WeightAveraging) and callback._average_model is not None:  # Lightning has no other way
+            averaged = callback._average_model.module.model
+            if model.context_score is not None:
+                averaged.context_score.load_state_dict(model.context_score.state_dict())
+
+
 @torch.no_grad()
 def channel_mean_std(features: Iterable[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the mean and the population standard deviation of every channel, over all images and positions.
@@ -79,7 +92,8 @@ def channel_mean_std(features: Iterable[torch.Tensor]) -> tuple[torch.Tensor, to
     """
     count, mean, squares = 0, torch.tensor(0.0), torch.tensor(0.0)
     for piece in features:
-        values = piece.double().transpose(0, 1).flatten(1)
+        usual = piece.cpu() if piece.device.type == "mps" else piece  # Apple's GPUs have no double precision
+        values = usual.double().transpose(0, 1).flatten(1)
         piece_mean = values.mean(dim=1)
         piece_squares = (values - piece_mean[:, None]).square().sum(dim=1)
         new = values.shape[1]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quantiles and thresholds belong to the weights that are kept, also where these are an average."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,19 @@ from torch import nn
 
 from anomalib_scdae import SCDAE
 from anomalib_scdae.model.training.calibration import fingerprint
+from tests.conftest import draw_image
 from tests.model.training.statistics_by_hand import assert_statistics
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
+
+
+@pytest.fixture
+def six_images(loco_root: Path, tmp_path: Path) -> Path:
+    """Enough of them for a context score, whose size is not known before a training begins."""
+    shutil.copytree(loco_root / "part", tmp_path / "data" / "part")
+    for seed in range(4, 6):
+        draw_image(tmp_path / "data/part/train/good" / f"{seed:03}.png", seed)
+    return tmp_path / "data"
 
 
 def _fit(model: SCDAE, root: Path, folder: Path, *callbacks: Callback, **limit: int) -> MVTecLOCO:
@@ -30,13 +41,14 @@ def _fit(model: SCDAE, root: Path, folder: Path, *callbacks: Callback, **limit: 
 
 
 @pytest.mark.slow
-def test_an_exponential_average(loco_root: Path, model_arguments: dict, tmp_path: Path) -> None:
+def test_an_exponential_average(six_images: Path, model_arguments: dict, tmp_path: Path) -> None:
     """Its checkpoints are written within an epoch, at a validation, and after the last one."""
     saving = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
     model = SCDAE(**model_arguments, lr=1e-3)
-    data = _fit(model, loco_root, tmp_path, EMAWeightAveraging(decay=0.5), saving, max_steps=3)
+    data = _fit(model, six_images, tmp_path, EMAWeightAveraging(decay=0.5), saving, max_steps=4)
+    assert model.model.context_score.is_fitted
     assert_statistics(model, data.val_dataloader())
-    for step in (1, 2, 3):
+    for step in (1, 2, 3, 4):
         path = tmp_path / f"step={step}.ckpt"
         assert_statistics(SCDAE.load_from_checkpoint(path), data.val_dataloader())
         saved = torch.load(path, weights_only=True)

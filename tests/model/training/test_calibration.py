@@ -119,6 +119,50 @@ def test_other_datamodules_and_lists_of_loaders_calibrate_too(
     assert_statistics(model, data.val_dataloader())
 
 
+class _TrainingOnly(LightningDataModule):
+    """A datamodule without a word of validation."""
+
+    def __init__(self, data: MVTecLOCO) -> None:
+        super().__init__()
+        self.data = data
+
+    def train_dataloader(self) -> DataLoader:
+        return self.data.train_dataloader()
+
+
+def test_training_images_stand_in_where_a_datamodule_knows_no_validation(
+    loco_root: Path, model_arguments: dict, tmp_path: Path
+) -> None:
+    data = _loco(loco_root)
+    data.setup()
+    model = SCDAE(**model_arguments)
+    trainer = Trainer(max_steps=1, default_root_dir=tmp_path, accelerator="cpu", logger=False)
+    with pytest.warns(UserWarning, match="normal training images stand in"):
+        trainer.fit(model, datamodule=_TrainingOnly(data))
+    assert torch.isfinite(model.post_processor.image_threshold)
+
+
+def test_thresholds_of_an_earlier_step_are_told(loco_root: Path, model_arguments: dict, tmp_path: Path) -> None:
+    """As an interrupted training leaves them in memory."""
+    model, data = SCDAE(**model_arguments), _loco(loco_root)
+    engine = Engine(max_steps=1, default_root_dir=tmp_path, accelerator="cpu")
+    engine.fit(model, datamodule=data)
+    calibration = model.calibration
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Maps and thresholds")
+        calibration.warn_if_outdated(model)
+    kept = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        next(model.model.student.parameters()).add_(1)
+    with pytest.warns(UserWarning, match="weights of an earlier step.*engine.validate"):
+        engine.test(model, datamodule=data)
+    model.load_state_dict(kept)
+    engine.validate(model, datamodule=data)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Maps and thresholds")
+        engine.test(model, datamodule=data)
+
+
 def test_training_images_stand_in_for_missing_normal_validation_images(model_arguments: dict, tmp_path: Path) -> None:
     for seed in range(3):
         draw_image(tmp_path / "mine/good" / f"{seed}.png", seed)

@@ -74,7 +74,12 @@ class TestMeasuring:
         monkeypatch.setattr(precision, "perf_counter", lambda: next(clock))
         monkeypatch.setattr(precision, "_seconds", lambda *_inputs, bf16: asked.append(bf16) or 1.0 + bf16)
         assert precision.bf16_speed(CPU) == 0.5
-        assert len(asked) == 4
+        assert len(asked) == 2 + 2  # to warm up, and one pair
+
+    def test_a_gpu_is_asked_what_it_can_do(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for can in (True, False):
+            monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, can=can: can)
+            assert precision.bf16_is_faster(torch.device("cuda")) is can
 
     def test_it_draws_no_random_numbers(self) -> None:
         state = torch.get_rng_state()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The learning rate over a training, against the schedules' definitions."""
 
+import warnings
 from datetime import timedelta
 from itertools import pairwise
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from lightning.pytorch.callbacks import LearningRateFinder, Timer
 
 from anomalib_scdae import SCDAE
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.model.training.schedule import SCHEDULES, share_done
+from anomalib_scdae.model.training.schedule import SCHEDULES, share_done, warn_of_little_time
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
 
@@ -67,6 +68,28 @@ def test_time_counts_where_it_is_the_limit(monkeypatch):
     # Whichever ends the training first.
     monkeypatch.setattr(timer, "time_elapsed", lambda stage="train": 10)
     assert share_done(SimpleNamespace(callbacks=[timer], estimated_stepping_batches=50, world_size=1), 24, 100) == 0.5
+
+
+def test_set_up_is_no_part_of_the_time_to_learn_in(monkeypatch):
+    timer = Timer(duration=timedelta(seconds=100))
+    trainer = SimpleNamespace(callbacks=[timer], estimated_stepping_batches=float("inf"), world_size=1)
+    for seconds, share in ((40, 0), (70, 0.5), (100, 1)):
+        monkeypatch.setattr(timer, "time_elapsed", lambda stage="train", seconds=seconds: seconds)
+        assert share_done(trainer, 0, 100, set_up_seconds=40) == pytest.approx(share)
+    monkeypatch.setattr(timer, "time_elapsed", lambda stage="train": 101)
+    assert share_done(trainer, 0, 100, set_up_seconds=101) == 1
+
+
+def test_a_set_up_that_takes_most_of_the_time_is_told(monkeypatch):
+    timer = Timer(duration=timedelta(seconds=100))
+    trainer = SimpleNamespace(callbacks=[timer])
+    monkeypatch.setattr(timer, "time_elapsed", lambda stage="train": 60)
+    with pytest.warns(UserWarning, match=r"taken 59 s, and 40 s .* left for its steps.*--trainer.max_time"):
+        warn_of_little_time(trainer, 59)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_little_time(trainer, 30)
+        warn_of_little_time(SimpleNamespace(callbacks=[Timer()]), 30)
 
 
 def test_a_training_without_any_limit_has_the_default_length():
