@@ -152,8 +152,8 @@ class CellFolder:
         """
         if not self.cell.is_timed or self.status != FINISHED:
             return False
-        latency = self.result().get("latency")
-        return not latency or "error" in latency or self._has_another_baseline()
+        latency, has_baseline = self.result().get("latency"), bool((self.cell.latency or {}).get("baseline"))
+        return not latency or "error" in latency or (has_baseline and self._has_another_baseline())
 
     def _has_another_baseline(self) -> bool:
         """Tell whether the folder's settings name another model to time the cell against than the grid does."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from anomalib.data import AnomalibDataModule
 from anomalib.models import AnomalibModule
+from anomalib.models.components import MemoryBankMixin
 from lightning.pytorch import Trainer
 
 from anomalib_scdae.benchmark.cells import Cell
@@ -84,6 +85,11 @@ class Row:
     def takes(self, argument: str) -> bool:
         """Tell whether the model takes an argument of that name."""
         return accepts(self.model_class, argument)
+
+
+def _has_steps(row: Row) -> bool:
+    """Tell whether a row is trained itself, step by step: else it knows nothing before its end."""
+    return row.weights_of is None and not issubclass(row.model_class, MemoryBankMixin)
 
 
 @dataclass(frozen=True)
@@ -219,7 +225,7 @@ class Grid:
             backbone_weights=row.backbone_weights,
             latency=self._latency(),
             is_timed=wants_latency,
-            over_time=self.over_time or None,
+            over_time=(self.over_time and _has_steps(row)) or None,
             weights_of=self._source(row, dataset, category, seed),
             notes=[row.note] if row.note else [],
         )

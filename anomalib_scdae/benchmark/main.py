@@ -123,15 +123,16 @@ def benchmark(
         check_models(grid)
     from anomalib_scdae.benchmark.measure.environment import environment
 
+    made_by = known if report_only else {}  # not by who only writes the report
     header = {
         "schema": SCHEMA,
         "name": name,
         "created": known.get("created") or datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["anomalib-scdae", *sys.argv[1:]]),
+        "command": made_by.get("command") or shlex.join(["anomalib-scdae", *sys.argv[1:]]),
         "layout": layout,
         "baseline": baseline,
         "headline": headline,
-        "environment": environment(),
+        "environment": made_by.get("environment") or environment(),
         "grid": {**settings, "teacher": grid.teacher, "penalty_images": grid.penalty_images},
     }
     comparison = Comparison(output, header, cells, keep_weights)

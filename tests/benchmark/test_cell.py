@@ -198,7 +198,7 @@ def test_what_makes_a_model_compact_is_not_taken_over_but_learnt(
     first.write_training({"training": {}})
     first.write_result({"status": "finished"})
     second = CellFolder(tmp_path, scdae_cell(loco_root, compact["init_args"], "second", weights_of=source_of(first)))
-    run.take_over(second, build_model(compact, 256))
+    run.take_over(second, build_model(compact, 256), "hash")
     taken = build_model(compact, 256)
     load_weights(taken, second.weights)
     assert not taken.model.is_compact
@@ -215,15 +215,19 @@ def test_weights_of_a_cell_that_is_not_finished_or_other_networks_are_refused(
         for more in ({"branches": [[]]}, {})
     )
     with pytest.raises(UserError, match="weights of the cell first, which is not finished"):
-        run.take_over(second, whole)
+        run.take_over(second, whole, "hash")
     first.begin()
     save_weights(plain, first.weights)
     first.write_training({"training": {}})
     first.write_result({"status": "finished"})
     with pytest.raises(UserError, match="must name a row with the same networks"):
-        run.take_over(second, whole)
+        run.take_over(second, whole, "hash")
     longer = {**source_of(first), "trainer": {"max_steps": 3}}
     third = CellFolder(tmp_path, scdae_cell(loco_root, model_arguments, "third", weights_of=longer))
     with pytest.raises(UserError, match="first, which were trained with other settings: run that cell first"):
-        run.take_over(third, whole)
+        run.take_over(third, whole, "hash")
+    save_weights(whole, first.weights)
+    first.write_training({"training": {}, "files": {"train": "another hash"}})
+    with pytest.raises(UserError, match="first, which were trained with other images: run that cell first"):
+        run.take_over(second, whole, "hash")
     assert second.training() is None

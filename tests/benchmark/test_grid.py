@@ -222,9 +222,17 @@ def test_a_row_may_test_the_weights_of_another_and_is_made_anew_with_it() -> Non
     first, again, *_ = parse_grid(**settings(models=rows, baseline=None)).cells()
     assert first.weights_of is None
     assert again.weights_of == {"id": first.id, "model": first.model, "trainer": {"max_steps": 3}}
+    first, again, *_ = parse_grid(**settings(models=rows, baseline=None), over_time=True).cells()
+    assert (first.over_time, again.over_time) == (True, None)  # it has no training to look at
     rows[0] |= {"data": {"train_batch_size": 2}}
     again = parse_grid(**settings(models=rows, baseline=None)).cells()[1]
     assert again.weights_of["data"] == {"train_batch_size": 2}
+
+
+def test_what_has_no_steps_has_no_accuracy_over_their_time() -> None:
+    rows = [{"class_path": "SCDAE"}, {"class_path": "Patchcore"}, {"class_path": "Spade"}]
+    cells = parse_grid(**settings(models=rows, baseline=None), over_time=True).cells()
+    assert {(cell.row, cell.over_time) for cell in cells} == {("SCDAE", True), ("Patchcore", None), ("Spade", None)}
 
 
 def test_names_in_any_script_are_told_apart() -> None:

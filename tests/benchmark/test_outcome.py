@@ -73,6 +73,16 @@ def test_curves_are_averages_over_seeds_on_an_axis_that_all_share(tmp_path: Path
     assert first.get_xlim()[1] >= 30
 
 
+def test_the_curve_of_one_row_alone_is_not_drawn(tmp_path: Path) -> None:
+    """As where the other row only tests another one's weights."""
+    record = with_times(make_study(tmp_path, categories=2))
+    whole = drawn(parse_results(tmp_path, record))
+    for cell in record["cells"]:
+        if cell["row"] == BASELINE:
+            cell["over_time"] = {}
+    assert len(drawn(parse_results(tmp_path, record)).axes) == len(whole.axes) - 2
+
+
 def test_many_categories_are_averaged(tmp_path: Path) -> None:
     results = parse_results(tmp_path, with_times(make_study(tmp_path, categories=COLUMNS + 1, seeds=1)))
     figure = drawn(results)

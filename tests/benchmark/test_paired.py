@@ -265,6 +265,13 @@ def test_without_scores_one_sentence_says_so_below_the_accuracy(tmp_path: Path) 
     text = to_markdown(assemble(parse_results(tmp_path / "elsewhere", record)))
     assert "Differences to" not in text
     assert text.count("There are no intervals of the differences to EfficientAd (mended)") == 1
+    for place, cell in enumerate(record["cells"]):  # of images that have no name in common
+        scores = scores_file(tmp_path, cell["id"])
+        frame = pd.read_csv(scores)
+        frame["path"] = [f"/tmp/{place}/{number}/good/{place}.png" for number in range(len(frame))]
+        frame.to_csv(scores, index=False)
+    text = to_markdown(assemble(parse_results(tmp_path, record)))
+    assert text.count("of which both rows' cells need the same") == 1
     ablation = to_markdown(assemble(parse_results(tmp_path / "elsewhere", {**record, "baseline": None})))
     assert "There are no intervals" not in ablation
 

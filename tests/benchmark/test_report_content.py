@@ -204,6 +204,19 @@ def test_accuracy_over_time_is_averaged_by_minutes_and_drawn_by_category() -> No
     assert charts.legend == {"SCDAE": 0}
 
 
+def test_anomalies_of_other_types_have_their_mean_over_time() -> None:
+    """Of one type, or of several without a column of their own."""
+    cells = []
+    for dataset, auroc in (("One", {"bad": 0.6}), ("Several", {"bent": 0.5, "cut": 0.9, "mean": 0.7})):
+        cells.append(make_cell("SCDAE", "SCDAE", dataset, "nuts", 0))
+        cells[-1]["over_time"] = {"end": {"step": 50, "seconds": 60.0, "image_auroc": auroc}}
+    results = results_of({"name": "x", "cells": cells})
+    tables = over_time_tables(results)
+    assert [value(table, "SCDAE", "end", "mean").text for table in tables] == ["60.0", "70.0"]
+    (charts,) = over_time_curves(results)
+    assert list(charts.drawings) == ["One: nuts, mean", "Several: nuts, mean"]
+
+
 def test_without_snapshots_there_is_no_accuracy_over_time() -> None:
     results = results_of({"cells": [make_cell("SCDAE", "SCDAE", "SyntheticLOCO", "pushpins", 0)]})
     assert over_time_tables(results) == over_time_curves(results) == []

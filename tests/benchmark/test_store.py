@@ -138,6 +138,18 @@ def test_a_ratio_to_another_baseline_is_not_reported(tmp_path: Path) -> None:
         assert found == {"torch_fp32": {"median_ms": 1.0}, "openvino_fp32": {"error": "no OpenVINO"}}
 
 
+def test_without_a_baseline_latencies_stay(tmp_path: Path) -> None:
+    """They would be measured again to have less."""
+    folder = CellFolder(tmp_path, make_cell(latency=LATENCY))
+    folder.begin()
+    folder.write_result({"status": "finished", "latency": {"torch_fp32": {"median_ms": 1.0, "ratio": {"median": 2.0}}}})
+    alone = CellFolder(tmp_path, make_cell(latency={"baseline": None}))
+    assert not alone.lacks_latency
+    assert alone.entry()["latency"] == {"torch_fp32": {"median_ms": 1.0}}
+    other = {"baseline": {"class_path": "EfficientAd", "init_args": {}}}
+    assert CellFolder(tmp_path, make_cell(latency=other)).lacks_latency
+
+
 def test_a_torn_result_counts_as_none(tmp_path: Path) -> None:
     cell = make_cell()
     run(tmp_path, cell)

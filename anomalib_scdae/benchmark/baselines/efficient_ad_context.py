@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from anomalib.data import Batch
+from lightning.pytorch.utilities.seed import isolate_rng
 
 from anomalib_scdae.benchmark.baselines.efficient_ad import EfficientAdMended
 from anomalib_scdae.gallery.branch_maps import COMBINED, CONTEXT
@@ -34,7 +35,8 @@ class EfficientAdWithContext(EfficientAdMended):
     @torch.no_grad()
     def fit_context(self, loader: Any) -> None:
         """Fit the context score to the images of ``loader``."""
-        averages = [self._averages(self._read(batch)) for batch in loader]
+        with isolate_rng():  # a resumed training goes on with the random numbers that it had
+            averages = [self._averages(self._read(batch)) for batch in loader]
         self.context_score.fit(torch.cat(averages).cpu())
 
     def on_validation_start(self) -> None:

@@ -61,7 +61,7 @@ def train_and_test(folder: CellFolder) -> None:
     model = build_model(cell.model, cell.image_size, cell.backbone_weights)
     training = folder.training()
     if training is None and cell.weights_of is not None:
-        take_over(folder, model)
+        take_over(folder, model, files["train"])
         training = folder.training()
     if training is None:
         training = {"files": files, **_train(folder, model, datamodule)}
@@ -96,11 +96,17 @@ def train_and_test(folder: CellFolder) -> None:
     folder.clear_progress()
 
 
-def take_over(folder: CellFolder, model: AnomalibModule) -> None:
+def take_over(folder: CellFolder, model: AnomalibModule, trained_with: Any) -> None:
     """Give a cell what the training of another one has left, as far as its model has a place for it.
 
+    Args:
+        folder: The cell's folder.
+        model: The cell's model.
+        trained_with: Hashes of the images that the cell would be trained with.
+
     Raises:
-        UserError: If that cell is not finished, has not kept its weights, or lacks some that the model needs.
+        UserError: If that cell is not finished, was trained otherwise, has not kept its weights, or lacks some that the
+            model needs.
     """
     assert folder.cell.weights_of is not None  # noqa: S101 - for the type checker
     asked = folder.as_saved()["weights_of"]
@@ -111,8 +117,10 @@ def take_over(folder: CellFolder, model: AnomalibModule) -> None:
         msg = f"It takes the weights of the cell {name}, which is not finished or has not kept them: run it first."
         raise UserError(msg)
     made_with = read_yaml(source / "config.yaml")
-    if any(made_with.get(key) != asked[key] for key in ("model", "trainer")):
-        msg = f"It takes the weights of the cell {name}, which were trained with other settings: run that cell first."
+    others = [key for key in ("model", "trainer") if made_with.get(key) != asked[key]]
+    if others or training.get("files", {}).get("train", trained_with) != trained_with:
+        what = "settings" if others else "images"
+        msg = f"It takes the weights of the cell {name}, which were trained with other {what}: run that cell first."
         raise UserError(msg)
     state, needed = load_file(weights), model.state_dict()
     # What makes SCDAE compact is learnt anew when it is validated.
@@ -178,7 +186,7 @@ def _train(folder: CellFolder, model: AnomalibModule, datamodule: AnomalibDataMo
     # SCDAE brings an ExactResume of its own, which replaces this one.
     snapshots = Snapshots(folder.snapshots)
     callbacks = [OneSeed(folder.cell.seed), ExactResume(), recorder, checkpoint]
-    if folder.cell.over_time and not isinstance(model, MemoryBankMixin):  # which knows nothing before its end
+    if folder.cell.over_time:
         callbacks.append(snapshots)
     without = {} if hasattr(datamodule, "val_data") else {"limit_val_batches": 0}
     engine = _engine(folder, callbacks, {"devices": 1, **folder.cell.trainer, **without})

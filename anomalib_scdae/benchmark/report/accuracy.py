@@ -3,14 +3,15 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
+from itertools import product
 from typing import Any
 
 import pandas as pd
 
 from anomalib_scdae.benchmark import published
-from anomalib_scdae.benchmark.cells import scores_file
 from anomalib_scdae.benchmark.published import EXPERIMENTS, SERIES, TABLE_2, TABLE_3
 from anomalib_scdae.benchmark.report import tables
+from anomalib_scdae.benchmark.report.paired import pairs_of
 from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, Results
 from anomalib_scdae.benchmark.report.tables import DAGGER, MISSING, PARTIAL, Columns, Heading, Table, Value, make_frame
 from anomalib_scdae.metrics.spro import FPR_LIMITS
@@ -38,8 +39,8 @@ PARTS_NOTE = (
     "whole, which the model adds to the combined map's."
 )
 NO_SCORES = (
-    "There are no intervals of the differences to {}: they are drawn from the scores of the single images, and no "
-    "cell's scores.csv is beside these results."
+    "There are no intervals of the differences to {}: they are drawn from the scores of the single images, of which "
+    "both rows' cells need the same (scores.csv in a cell's folder beside these results)."
 )
 DIFFERENCE_NOTE = "Differences are in percentage points, over the cells (category and seed) that both experiments have."
 
@@ -265,5 +266,6 @@ def _scores_note(results: Results, dataset: str) -> list[str]:
     finished, baseline = results.finished(dataset=dataset), results.text("baseline")
     if baseline not in set(finished["row"]) or finished["row"].nunique() < 2:
         return []
-    files = (scores_file(results.folder, name) for name in finished["id"])
-    return [] if any(file.exists() for file in files) else [NO_SCORES.format(baseline)]
+    pairs = pairs_of(results)
+    known = (pairs.auroc(row, kind, dataset) for row, kind in product(pairs.rows, KINDS))
+    return [] if any(known) else [NO_SCORES.format(baseline)]

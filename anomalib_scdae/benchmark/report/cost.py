@@ -110,7 +110,19 @@ def latency_tables(results: Results) -> list[Table]:
         for error in _errors(results, row, f"latency.{name}")
     ]
     caption = "Latency and throughput at batch size 1: medians over the cells that were timed."
-    return [Table(caption, frame, [about, *failures])] if len(frame) else []
+    return [Table(caption, frame, [about, *_machines(results), *failures])] if len(frame) else []
+
+
+def _machines(results: Results) -> list[str]:
+    """Say on which machines was timed, where that is known; ratios alone can be compared between several."""
+    timed = results.finished().reindex(
+        columns=[f"deployment_environment.{name}" for name in ("processor", "accelerator")]
+    )
+    machines = sorted({", ".join(row.dropna().astype(str)) for _, row in timed.iterrows()} - {""})
+    if not machines:
+        return []
+    only = "" if len(machines) == 1 else ": of several machines, only ratios can be compared"
+    return [f"Timed on {'; '.join(machines)}{only}."]
 
 
 def _errors(results: Results, row: str, path: str) -> list[str]:

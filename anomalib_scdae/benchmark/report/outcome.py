@@ -127,7 +127,7 @@ def _differences(results: Results, column: Column, labels: Collection[str]) -> D
 
 
 def _curves(results: Results, column: Column, labels: Collection[str]) -> Curves:
-    """Return image AUROC in % by minutes of training, averaged over seeds and categories."""
+    """Return image AUROC in % by minutes of training, averaged over seeds and categories; nothing of one row alone."""
     found = {}
     for kind, label in KINDS.items():
         for row, figures in _shared(results, kind, column).items() if label in labels else ():
@@ -135,7 +135,7 @@ def _curves(results: Results, column: Column, labels: Collection[str]) -> Curves
             curves = [minutes_curve(results, cell, kind) for _, cell in cells.iterrows()]
             if curves := [curve for curve in curves if len(curve)]:
                 found[row, label] = _mean_curve(curves)
-    return found
+    return found if len({row for row, _ in found}) == 2 else {}
 
 
 def _mean_curve(curves: Sequence[pd.Series]) -> pd.Series:

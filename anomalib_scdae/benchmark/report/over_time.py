@@ -10,7 +10,7 @@ from anomalib_scdae.benchmark.cells import END
 from anomalib_scdae.benchmark.report import tables
 from anomalib_scdae.benchmark.report.accuracy import average_column
 from anomalib_scdae.benchmark.report.charts import Charts, colour_of, make_logarithmic
-from anomalib_scdae.benchmark.report.results import DRAWN, Results, finite
+from anomalib_scdae.benchmark.report.results import KINDS, Results, finite, shown_types
 from anomalib_scdae.benchmark.report.svg import QUIET, RULE, add_tooltip, new_axes, to_svg
 from anomalib_scdae.benchmark.report.tables import Table, make_frame
 
@@ -32,7 +32,7 @@ def over_time_tables(results: Results) -> list[Table]:
         columns = {**tables.row_names(results)}
         for key in _keys(results):
             group = "end" if key == END else f"{key} min"
-            for kind, label in DRAWN.items():
+            for kind, label in _kinds(results, results.finished(dataset=dataset)).items():
                 columns[group, label] = average_column(results, f"{PREFIX}.{key}.image_auroc.{kind}", dataset)
         frame = tables.without_gaps(make_frame(results.rows, columns))
         if len(frame):
@@ -47,7 +47,7 @@ def over_time_curves(results: Results) -> list[Charts]:
     drawings: dict[str, str] = {}
     drawn: set[int] = set()
     for (dataset, category), cells in results.finished().groupby(["dataset", "category"], sort=False):
-        for kind, label in DRAWN.items():
+        for kind, label in _kinds(results, cells).items():
             curves = {
                 (f"{cell['row']}, seed {cell['seed']}", colours[cell["row"]]): curve
                 for _, cell in cells.iterrows()
@@ -59,6 +59,14 @@ def over_time_curves(results: Results) -> list[Charts]:
                 drawn |= {number for _, number in curves}
     legend = {row: number for row, number in colours.items() if number in drawn}
     return [Charts(CAPTION, drawings, legend)] if drawings else []
+
+
+def _kinds(results: Results, cells: pd.DataFrame) -> dict[str, str]:
+    """Return the anomaly types that some of ``cells`` have figures of, or their mean where there are others."""
+    paths = {label: [f"{PREFIX}.{key}.image_auroc.{kind}" for key in _keys(results)] for kind, label in KINDS.items()}
+    known = {label for label, found in paths.items() if cells.reindex(columns=found).notna().any(axis=None)}
+    shown = shown_types(known)
+    return {kind: label for kind, label in KINDS.items() if label in shown}
 
 
 def _keys(results: Results) -> list[str]:

@@ -234,8 +234,8 @@ def _value(difference: Difference | None) -> Value:
 def _notes(pairs: Pairs, dataset: str) -> list[str]:
     several = len(pairs.results.categories(dataset)) > 1
     sentences = [_sentence(pairs, row, dataset) for row in pairs.rows]
-    seeds = pairs.results.finished(dataset=dataset)["seed"].nunique()
-    return [*filter(None, sentences), NOTE.format(CATEGORIES_TOO * several), *[ONE_SEED] * (seeds == 1)]
+    seeds = pairs.results.finished(dataset=dataset).groupby("row")["seed"].nunique()
+    return [*filter(None, sentences), NOTE.format(CATEGORIES_TOO * several), *[ONE_SEED] * bool((seeds == 1).any())]
 
 
 def _sentence(pairs: Pairs, row: str, dataset: str) -> str:

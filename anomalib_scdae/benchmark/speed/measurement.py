@@ -149,7 +149,8 @@ class Measurement:
                 kind = "process" if self.device == "cpu" else "accelerator"
                 ours, theirs = peak_mib[name][kind], peak_mib[other][kind]
                 self.ratios[f"train_peak_memory{suffix}"] = ours / theirs if ours and theirs else None
-                self.details["measurements"]["train_peak_memory"] = {"mib": peak_mib, "compared": kind}
+        if key == "train_step_fp32":
+            self.details["measurements"]["train_peak_memory"] = {"mib": peak_mib, "compared": kind}
 
     def trainings(self) -> None:
         """Time whole trainings, from file to file for some epochs, and the validations in them."""
@@ -172,6 +173,7 @@ class Measurement:
         self._add("train_end_to_end", pd.DataFrame({name: later_images(frame) for name, frame in samples.items()}))
         parts = {name: seconds_per_image(frame) for name, frame in samples.items()}
         entry = self.details["measurements"]["train_end_to_end"]
+        entry["later_epochs_ratio"] = entry.pop("ratio")  # the quartiles of the images after the first epoch alone
         entry["seconds_per_image"] = parts
         entry["hours_of_70000_steps"] = {name: part["image"] * PAPER_STEPS / 3600 for name, part in parts.items()}
         self.ratios["train_end_to_end"] = parts["SCDAE"]["image"] / parts["EfficientAd"]["image"]

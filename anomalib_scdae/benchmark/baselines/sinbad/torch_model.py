@@ -140,7 +140,8 @@ class SinbadModel(nn.Module):
         if not scores:
             rank_zero_warn("SINBAD: there are no normal images of validation; training images stand in for them.")
             scores = [torch.stack([level.among_themselves().T for level in self.galleries])]
-        means = self.crops.maps(torch.cat(scores, dim=1)).mean(dim=(1, 3, 4))
+        # The maps of all images would take gigabytes, and the mean map is the map of the mean scores.
+        means = self.crops.maps(torch.cat(scores, dim=1).mean(dim=1)).mean(dim=(2, 3))
         self.normal.copy_(torch.where(means > 0, means, 1.0))
 
     def forward(self, images: Tensor) -> InferenceBatch:
