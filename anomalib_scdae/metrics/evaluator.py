@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import BinaryF1Score, BinaryPrecisionRecallCurve, BinarySpecificity
 
+from anomalib_scdae.errors import UserError
 from anomalib_scdae.metrics.au_spro import AUsPRO
 from anomalib_scdae.metrics.fpr import FPR
 from anomalib_scdae.metrics.named_masks import masks_of_test
@@ -37,8 +38,8 @@ class RawScoreEvaluator(Evaluator):
     Anomalib's post-processor maps scores and maps to [0, 1] and clamps them before the evaluator runs. Where
     validation holds only normal images most images then share one value, and AUROC is wrong. Here a metric finds
     raw values in the batch's ``pred_score`` and ``anomaly_map``, and the post-processor's decisions in
-    ``pred_label`` and ``pred_mask``: any of Anomalib's metrics can be used, for any model, and none needs other
-    field names.
+    ``pred_label`` and ``pred_mask``: any of Anomalib's metrics can be used, for any model. Those that cut at 0.5
+    (``F1Score``, ``PRO``) have to be given decisions.
 
     Metrics that torchmetrics builds on the precision-recall curve (AUROC, AUPR) only rank scores, but would put them
     through a sigmoid first; they get an image of the raw values in [0, 1] with the same order.
@@ -50,6 +51,9 @@ class RawScoreEvaluator(Evaluator):
         val_metrics: Metrics computed during validation.
         test_metrics: Metrics computed during the test.
         compute_on_cpu: Keep the metrics' states on the CPU, where there is a single device.
+
+    Raises:
+        UserError: If a metric that cuts at 0.5 is given raw scores.
     """
 
     log: Callable[..., None]  # Lightning gives these to a trainer's callbacks
@@ -62,6 +66,8 @@ class RawScoreEvaluator(Evaluator):
         compute_on_cpu: bool = True,
     ) -> None:
         super().__init__(val_metrics=val_metrics, test_metrics=test_metrics, compute_on_cpu=compute_on_cpu)
+        for metric in (*self.val_metrics, *self.test_metrics):
+            _check_cut(metric)
         self._raw = RawOutputs()
         targets = {name for metric in (*self.val_metrics, *self.test_metrics) for name in metric.fields}
         self._seen: Any = nn.ModuleDict({name: _ClassesSeen() for name in sorted(targets & {"gt_label", "gt_mask"})})
@@ -168,6 +174,14 @@ def loco_evaluator() -> RawScoreEvaluator:
             AUsPRO(),
         ]
     )
+
+
+def _check_cut(metric: Any) -> None:
+    decided = {"pred_score": "pred_label", "anomaly_map": "pred_mask"}
+    if isinstance(metric, (BinaryF1Score, PRO)) and metric.fields[0] in decided:
+        field, kind = metric.fields[0], type(metric).__name__
+        msg = f"{kind} cuts at 0.5, and {field} is raw in RawScoreEvaluator: give it {decided[field]} (fields) instead."
+        raise UserError(msg)
 
 
 def _needed(metric: Metric) -> set[int]:

@@ -118,7 +118,7 @@ class PredictionWriter(Callback):
     def _folder(self, image_path: Path) -> Path:
         if self.category is not None:
             return self.dir / self.category
-        parents = image_path.resolve().parents
+        parents = image_path.absolute().parents  # a link's own place, not that of its target
         return self.dir / (parents[2].name if len(parents) > 2 else "")
 
     def _append(self, file: Path, prediction: Prediction) -> None:

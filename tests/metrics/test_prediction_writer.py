@@ -141,6 +141,18 @@ class Interrupted(BrightnessModel):
         return super().test_step(batch, batch_idx)
 
 
+def test_links_keep_their_place(category, tmp_path):
+    """As of a data set whose files are in a store elsewhere."""
+    linked = tmp_path / "data" / "linked"
+    for file in filter(Path.is_file, category.rglob("*")):
+        link = linked / file.relative_to(category)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(file)
+    run_test(linked, tmp_path, PredictionWriter(dir=tmp_path / "maps"))
+    assert [path.name for path in (tmp_path / "maps").iterdir()] == ["linked"]
+    assert len(read_predictions(tmp_path / "maps" / "linked" / "scores.csv")) == 12
+
+
 def test_an_interrupted_test_leaves_what_it_has(category, tmp_path):
     folder = tmp_path / "maps" / "breakfast_box"
     with pytest.raises((KeyboardInterrupt, SystemExit)):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from anomalib.data import ImageBatch, MVTecLOCO
 from anomalib.engine import Engine
-from anomalib.metrics import AUPRO, AUROC, Evaluator
+from anomalib.metrics import AUPRO, AUROC, PRO, Evaluator, F1Score
 from anomalib.models import Padim
 from anomalib.pre_processing import PreProcessor
 from hypothesis import given, settings
@@ -19,6 +19,7 @@ from sklearn.metrics import roc_auc_score
 from torch.nn.functional import interpolate
 from torchvision.transforms.v2 import Resize
 
+from anomalib_scdae.errors import UserError
 from anomalib_scdae.metrics import FPR_LIMITS, AUROCPerType, AUsPRO, RawScoreEvaluator, loco_evaluator
 from anomalib_scdae.metrics import ground_truth as ground_truth_module
 from anomalib_scdae.metrics.fpr import FPR
@@ -310,3 +311,11 @@ def test_unit_interval_keeps_order_and_ties(values):
     assert bool(((mapped >= 0) & (mapped <= 1)).all())
     assert torch.equal(raw[:, None] < raw, mapped[:, None] < mapped)
     assert torch.equal(raw[:, None] == raw, mapped[:, None] == mapped)
+
+
+@pytest.mark.parametrize(("metric", "field"), [(F1Score, "pred_score"), (PRO, "anomaly_map")])
+def test_raw_scores_are_not_cut_at_one_half(metric, field):
+    decided = {"pred_score": "pred_label", "anomaly_map": "pred_mask"}[field]
+    with pytest.raises(UserError, match=f"{metric.__name__} cuts at 0.5, and {field} is raw.*give it {decided}"):
+        RawScoreEvaluator(test_metrics=[metric(fields=[field, "gt_mask"])])
+    RawScoreEvaluator(test_metrics=[metric(fields=[decided, "gt_mask"])])

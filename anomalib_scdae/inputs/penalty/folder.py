@@ -30,7 +30,6 @@ class FolderImages(PenaltyImages):
         folder: Top of the tree; ``.jpg``, ``.png`` and so on, in either case; hidden files and folders are left out.
         image_size: Height and width of the images, in pixels.
         seed: Any integer >= 0.
-        source: Where the images come from, in words; default: the folder and the number of its images.
 
     Raises:
         UserError: If the folder is missing or holds no image that can be read.

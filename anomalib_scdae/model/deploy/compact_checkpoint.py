@@ -61,6 +61,7 @@ def _scores(engine: Engine, model: SCDAE, data: AnomalibDataModule) -> torch.Ten
     """Return the scores of the validation images, in which 0.5 is the threshold."""
     if not len(getattr(data, "val_data", ())):
         return torch.empty(0)
+    model.visualizer = None  # whose heatmaps nobody would see
     batches: Any = engine.predict(model, dataloaders=data.val_dataloader(), return_predictions=True)
     return torch.cat([batch.pred_score.flatten() for batch in batches])
 

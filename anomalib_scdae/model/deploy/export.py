@@ -66,7 +66,8 @@ class FoldedExport(ExportMixin):
             return super().to_openvino(export_root, model_file_name, input_size, compression_type, **options)
         import openvino
 
-        with TemporaryDirectory() as folder:
+        # OpenVINO keeps the file open that it has read; Windows does not delete such a file.
+        with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             path = super().to_openvino(folder, model_file_name, input_size, **options)
             model = openvino.Core().read_model(path)
             quantized = quantize(model, CompressionType(compression_type), datamodule, metric, max_drop)

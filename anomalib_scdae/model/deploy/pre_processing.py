@@ -3,6 +3,7 @@
 
 from typing import Any
 
+import PIL.Image
 import torch
 from anomalib.data.transforms.utils import extract_transforms_by_type
 from anomalib.pre_processing import PreProcessor
@@ -31,9 +32,7 @@ class ExactPreProcessor(PreProcessor):
 
     def _make_exportable(self) -> None:
         """Replace the resizings in Anomalib's exportable form of the transform."""
-        if isinstance(self.export_transform, Compose):
-            self.export_transform.transforms = [_exportable(part) for part in self.export_transform.transforms]
-        elif self.export_transform is not None:
+        if self.export_transform is not None:
             self.export_transform = _exportable(self.export_transform)
 
 
@@ -42,7 +41,7 @@ def exact(pre_processor: PreProcessor | bool) -> PreProcessor | bool:
 
     Raises:
         UserError: If its transform resizes to one side, keeping the aspect, which no exported model can do for
-            images of every size.
+            images of every size, or otherwise than bilinearly with antialiasing, as exported models do.
     """
     if not isinstance(pre_processor, PreProcessor) or pre_processor.transform is None:
         return pre_processor
@@ -52,6 +51,13 @@ def exact(pre_processor: PreProcessor | bool) -> PreProcessor | bool:
             msg = (
                 f"The pre-processor resizes images to {sides} and keeps their aspect, so that an exported model would "
                 "see others than training does: give Resize height and width, e.g. Resize((256, 256))."
+            )
+            raise UserError(msg)
+        interpolation = getattr(resize.interpolation, "value", resize.interpolation)  # names and PIL's numbers, too
+        if interpolation not in {"bilinear", PIL.Image.Resampling.BILINEAR} or not resize.antialias:
+            msg = (
+                f"The pre-processor resizes by {interpolation} interpolation with antialias="
+                f"{resize.antialias}, and an exported model bilinearly with antialias=True: leave both at that."
             )
             raise UserError(msg)
     return ExactPreProcessor(pre_processor.transform) if type(pre_processor) is PreProcessor else pre_processor
@@ -105,7 +111,9 @@ def _resampling_matrix(old: int, new: int, like: torch.Tensor) -> torch.Tensor:
 
 
 def _exportable(part: Transform) -> nn.Module:
-    """Return our resizing in place of torchvision's, if it is one to a fixed height and width."""
+    """Return our resizing in place of torchvision's, if it is one to a fixed height and width, or holds such."""
+    if isinstance(part, Compose):
+        part.transforms = [_exportable(each) for each in part.transforms]
     if isinstance(part, Resize) and isinstance(part.size, list | tuple) and len(part.size) == 2:
         return AntialiasedResize((part.size[0], part.size[1]))
     return part

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
+from anomalib.pre_processing import PreProcessor
 from hypothesis import given
 from hypothesis import strategies as st
-from torchvision.transforms.v2 import Compose, Resize
+from torchvision.transforms.v2 import Compose, InterpolationMode, Resize
 
+from anomalib_scdae import SCDAE
+from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.deploy.pre_processing import AntialiasedResize, ExactPreProcessor
 
 SIDES = st.integers(1, 90)
@@ -20,7 +23,9 @@ def test_resizing_equals_torchvision(height: int, width: int, new_height: int, n
     torch.testing.assert_close(AntialiasedResize((new_height, new_width))(images), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("transform", [Resize((64, 96)), Compose([Resize((64, 96), antialias=True)])])
+@pytest.mark.parametrize(
+    "transform", [Resize((64, 96)), Compose([Resize((64, 96), antialias=True)]), Compose([Compose([Resize((64, 96))])])]
+)
 def test_an_exported_model_sees_the_pixels_of_training(transform: Compose) -> None:
     images = torch.rand(2, 3, 300, 411)
     pre_processor = ExactPreProcessor(transform)
@@ -28,6 +33,12 @@ def test_an_exported_model_sees_the_pixels_of_training(transform: Compose) -> No
     restored = ExactPreProcessor()
     restored.load_checkpoint_config(pre_processor.checkpoint_config())
     torch.testing.assert_close(restored(images), transform(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("how", [{"interpolation": InterpolationMode.BICUBIC}, {"antialias": False}])
+def test_a_resizing_that_an_export_does_not_know_is_refused(how: dict) -> None:
+    with pytest.raises(UserError, match="an exported model bilinearly with antialias=True: leave both at that"):
+        SCDAE(pre_processor=PreProcessor(Compose([Resize((256, 256), **how)])))
 
 
 def test_no_transform() -> None:
