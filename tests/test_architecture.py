@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 PACKAGE = "anomalib_scdae"
 
 _BASE = {"errors", "files", "image_files", "quantiles", "sentences"}
-#: What each room may import, itself aside. ``docs/index.md`` draws the same.
+#: What each room may import, itself aside. ``docs/development.md`` draws the same.
 ROOMS = {
     "errors": set[str](),
     "files": {"errors"},

@@ -51,8 +51,8 @@ def test_every_module_that_a_page_names_exists(page: Path) -> None:
 
 
 def _drawn() -> set[str]:
-    """Paths of the tree that ``docs/index.md`` draws, each a line below the folder that it is indented under."""
-    tree = re.search(r"```text\n(.*?)```", (ROOT / "docs/index.md").read_text("utf-8"), flags=re.DOTALL)
+    """Paths of the tree that ``docs/development.md`` draws, each a line below the folder that it is indented under."""
+    tree = re.search(r"```text\n(.*?)```", (ROOT / "docs/development.md").read_text("utf-8"), flags=re.DOTALL)
     assert tree is not None
     above: list[str] = []
     paths = set()
