@@ -260,6 +260,12 @@ def test_report_has_table_sentences_and_bars(tmp_path: Path) -> None:
     assert to_html(report).count("Bar chart, difference to") == 2
 
 
+@pytest.mark.parametrize(("images", "told"), [(9, True), (10, False)])
+def test_few_images_are_told(tmp_path: Path, images: int, told: bool) -> None:
+    text = to_markdown(assemble(results_of(tmp_path, make_study(tmp_path, images=images))))
+    assert ("fewer than 10 images of a type" in text) == told
+
+
 def test_without_scores_one_sentence_says_so_below_the_accuracy(tmp_path: Path) -> None:
     record = make_study(tmp_path)
     text = to_markdown(assemble(parse_results(tmp_path / "elsewhere", record)))

@@ -2,6 +2,7 @@
 """Each row's differences to the baseline with 95 % intervals: a table, a sentence for each row, and bars."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -42,6 +43,11 @@ NOTE = (
 )
 CATEGORIES_TOO = "; in the average also of the categories"
 ONE_SEED = "With one seed, the intervals do not tell what another training would give."
+#: Below this number of images of a type, draws of them say little of others.
+FEW = 10
+FEW_IMAGES = (
+    f"Some intervals rest on fewer than {FEW} images of a type or of good ones: they are too narrow to rely on."
+)
 CAPTION = (
     "Difference of image AUROC to {}, in percentage points, with 95 % intervals over images, seeds and categories. An "
     "interval that holds 0 shows no difference."
@@ -90,11 +96,13 @@ class Pairs:
     Attributes:
         baseline: Name of the baseline.
         rows: Names of the other rows.
+        few_images: Whether some cell was tested on fewer than :data:`FEW` images of a type.
     """
 
     def __init__(self, results: Results) -> None:
         self.results, self.baseline = results, results.text("baseline")
         self.rows = [row for row in results.rows if row != self.baseline]
+        self.few_images = False
         self._cells: dict[str, _Resampled | None] = {}
         self._draws: dict[tuple[str, ...], NDArray[np.int64]] = {}
 
@@ -140,6 +148,7 @@ class Pairs:
         if scores is None:
             return None
         names, types = tuple(scores.index), scores["type"].to_numpy(dtype=str)
+        self.few_images |= min(Counter(types).values()) < FEW
         if names not in self._draws:
             self._draws[names] = resampled_images(names, types)
         auroc = resampled_auroc(scores["score"].to_numpy(), types, self._draws[names])
@@ -235,7 +244,9 @@ def _notes(pairs: Pairs, dataset: str) -> list[str]:
     several = len(pairs.results.categories(dataset)) > 1
     sentences = [_sentence(pairs, row, dataset) for row in pairs.rows]
     seeds = pairs.results.finished(dataset=dataset).groupby("row")["seed"].nunique()
-    return [*filter(None, sentences), NOTE.format(CATEGORIES_TOO * several), *[ONE_SEED] * bool((seeds == 1).any())]
+    cautions = {ONE_SEED: (seeds == 1).any(), FEW_IMAGES: pairs.few_images}
+    applying = [caution for caution, applies in cautions.items() if applies]
+    return [*filter(None, sentences), NOTE.format(CATEGORIES_TOO * several), *applying]
 
 
 def _sentence(pairs: Pairs, row: str, dataset: str) -> str:
