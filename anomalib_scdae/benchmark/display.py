@@ -66,7 +66,7 @@ def print_cells(folders: Sequence[CellFolder], chosen: Collection[str]) -> None:
     """Print all cells with their status and an estimate of the time that is left, for ``--dry_run``."""
     estimator = Estimator(folders)
     table = Table("cell", "status", "estimated time")
-    left = 0.0
+    left, unknown = 0.0, 0
     for folder in folders:
         status, estimate = folder.status, ""
         if folder.cell.id not in chosen:
@@ -74,12 +74,14 @@ def print_cells(folders: Sequence[CellFolder], chosen: Collection[str]) -> None:
         elif folder.is_due:
             seconds = estimator.deployment_seconds if status == FINISHED else estimator.seconds(folder.cell)
             status += ", latency is due" if status == FINISHED else ""
-            left += seconds
+            left += seconds or 0.0
+            unknown += seconds is None
             estimate = _time(seconds)
         table.add_row(folder.cell.id, status, estimate)
     console = Console() if Console().is_terminal else Console(width=160)
     console.print(table)
-    console.print(f"Time left, one cell after the other: about {_time(left)} ({estimator.basis}).")
+    more = f", and {unknown} cells of which it cannot be told" if unknown else ""
+    console.print(f"Time left, one cell after the other: about {_time(left)} ({estimator.basis}){more}.")
 
 
 def _outcome(result: dict[str, Any]) -> str:

@@ -36,13 +36,15 @@ class Estimator:
             self.basis = f"a rough guess: {STEP_SECONDS:g} s a step, as on two CPU cores"
         self._known = known
 
-    def seconds(self, cell: Cell) -> float:
-        """Return the estimate for one cell."""
+    def seconds(self, cell: Cell) -> float | None:
+        """Return the estimate for one cell; ``None`` for epochs, whose steps only its images tell."""
         of_row = [result["duration_seconds"] for other, result in self._known if other.row == cell.row]
         if cell.weights_of is not None:  # whose results have the time of the training that they rest on
             training = self.other_seconds
         elif of_row:
             training = mean(of_row)
+        elif cell.steps is None and cell.trainer.get("max_epochs"):
+            return None
         elif cell.steps is None:
             training = ONE_PASS_SECONDS
         else:

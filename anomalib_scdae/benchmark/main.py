@@ -123,7 +123,7 @@ def benchmark(
         check_models(grid)
     from anomalib_scdae.benchmark.measure.environment import environment
 
-    made_by = known if report_only else {}  # not by who only writes the report
+    made_by = known if report_only else {}  # not by whoever only writes the report
     header = {
         "schema": SCHEMA,
         "name": name,

@@ -4,7 +4,7 @@
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,10 @@ class Saturation:
         """
         area = int(self.threshold * region_area) if self.relative else min(int(self.threshold), region_area)
         return max(area, 1)
+
+    def enlarged(self, factor: float) -> "Saturation":
+        """Return the same of a mask that has ``factor`` times as many pixels."""
+        return self if self.relative else replace(self, threshold=self.threshold * factor)
 
 
 WHOLE_REGION = Saturation(threshold=1.0, relative=True)
@@ -142,7 +146,8 @@ def read_ground_truth(
 
     Each file in a folder named like the image is one region, whatever its shape: the benchmark's channel. A
     single mask beside others (MVTec AD) has one region for each 8-connected component, as in Anomalib's AUPRO.
-    Masks of another size than their image are brought to its size, so that a pixel weighs the same in all images.
+    Masks of another size than their image are brought to its size, so that a pixel weighs the same in all images, and
+    saturations that are numbers of pixels with them.
 
     Args:
         image_path: The image; names its folder of channels.
@@ -150,17 +155,22 @@ def read_ground_truth(
         config: Saturation by pixel value; ``None`` takes every region whole.
 
     Raises:
-        UserError: If a mask cannot be read or marks no pixel, the masks differ in size, or ``config`` lacks a mask's
-            pixel value.
+        UserError: If a mask cannot be read or marks no pixel (at the image's size), the masks differ in size, or
+            ``config`` lacks a mask's pixel value.
     """
     shape, regions = image_shape(image_path), list[Region]()
     mask_shape(files)
     for file in files:
         mask = read_mask(file)
         saturation = _saturation_of(file, mask, config)
-        mask = cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST) if mask.shape != shape else mask
+        if mask.shape != shape:
+            saturation = saturation.enlarged(shape[0] * shape[1] / mask.size)
+            mask = cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+        if not mask.any():
+            msg = f"{file} marks no pixel once it has the size of its image {image_path}: give it that size."
+            raise UserError(msg)
         pixels = [np.flatnonzero(mask)] if _is_channel(file, image_path) else _components(mask)
-        regions.extend(Region(region, saturation.area(region.size)) for region in pixels if region.size)
+        regions.extend(Region(region, saturation.area(region.size)) for region in pixels)
     return GroundTruth(shape, tuple(regions))
 
 

@@ -194,7 +194,7 @@ class SCDAE(FoldedExport, SCDAECheckpoints, AnomalibModule):  # type: ignore[mis
         )
         if "penalty_images" not in self.inputs.resolved or not self.trainer.ckpt_path:  # not those of what is resumed
             fit_statistics(self.model, self.trainer, self.transformed, cache)
-            share_with_averages(self.trainer, self.model)
+            share_with_averages(self.trainer, self)
         precise = TeacherCache.is_precise(self.model.teacher_mean, self.model.teacher_std)
         self._teacher_cache = cache if precise else None
         # Only now: a training that fails on an unreadable image must compute the statistics when it is tried again.
@@ -202,8 +202,8 @@ class SCDAE(FoldedExport, SCDAECheckpoints, AnomalibModule):  # type: ignore[mis
         if self.compile_losses:
             self.model.compile_losses()
         lay_out_like_parameters(self.optimizers(use_pl_optimizer=False))  # type: ignore[arg-type]
-        self.apply_learning_rate()
         self.start_learning(since=start)
+        self.apply_learning_rate()
 
     def training_step(self, batch: Batch, batch_idx: int) -> STEP_OUTPUT:
         """Compute the loss of a batch and log it term by term."""

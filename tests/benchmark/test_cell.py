@@ -228,6 +228,6 @@ def test_weights_of_a_cell_that_is_not_finished_or_other_networks_are_refused(
         run.take_over(third, whole, "hash")
     save_weights(whole, first.weights)
     first.write_training({"training": {}, "files": {"train": "another hash"}})
-    with pytest.raises(UserError, match="first, which were trained with other images: run that cell first"):
+    with pytest.raises(UserError, match="first, which were trained with other images: delete that"):
         run.take_over(second, whole, "hash")
     assert second.training() is None

@@ -11,6 +11,7 @@ import yaml
 from anomalib_scdae.benchmark import jobs
 from anomalib_scdae.benchmark.cells import CellFolder, read_json, write_json
 from anomalib_scdae.benchmark.comparison import Comparison
+from anomalib_scdae.benchmark.display import print_cells
 from anomalib_scdae.benchmark.estimate import Estimator
 from anomalib_scdae.benchmark.pools import LocalPool
 from anomalib_scdae.benchmark.store import locked
@@ -188,6 +189,13 @@ def test_an_interruption_ends_the_running_cell_and_leaves_it_pending(
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, cell)
     assert CellFolder(tmp_path, cell).status == "pending"
+
+
+def test_what_epochs_take_is_not_guessed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cell = make_cell(trainer={"max_steps": -1, "max_epochs": 100})
+    assert Estimator([]).seconds(cell) is None
+    print_cells([CellFolder(tmp_path, cell)], {cell.id})
+    assert "and 1 cells of which it cannot be told" in capsys.readouterr().out
 
 
 def test_estimates_come_from_finished_cells(tmp_path: Path) -> None:

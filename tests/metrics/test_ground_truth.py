@@ -18,7 +18,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.image_files import IMAGE_SUFFIXES
-from anomalib_scdae.metrics.ground_truth import mask_files, read_ground_truth, read_mask
+from anomalib_scdae.metrics.ground_truth import Saturation, mask_files, read_ground_truth, read_mask
 from anomalib_scdae.metrics.map_files import find_map, map_file
 
 #: Modes of Pillow that a file format of the suffix can hold.
@@ -200,6 +200,37 @@ def test_a_mask_that_cannot_be_read_is_named(tmp_path, kind):
 def test_a_decompression_bomb_is_named(tmp_path, monkeypatch):
     file = tmp_path / "mask.png"
     Image.new("L", (40, 40), 255).save(file)
+    image = tmp_path / "image.png"
+    Image.new("L", (5, 5)).save(image)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(UserError, match=r"mask\.png cannot be read"):
-        read_ground_truth(Path("image.png"), [file])
+        read_ground_truth(image, [file])
+
+
+@given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 2**32 - 1))
+@settings(max_examples=30)
+def test_a_mask_of_another_size_marks_the_same_place(down: int, across: int, seed: int) -> None:
+    """And a saturation in pixels is the same share of it."""
+    random = np.random.default_rng(seed)
+    mask = np.zeros((12, 9), np.uint8)
+    mask[random.integers(0, 6) : random.integers(7, 12), random.integers(0, 4) : random.integers(5, 9)] = 200
+    with tempfile.TemporaryDirectory() as folder:
+        image, file = Path(folder) / "test/part/000.png", Path(folder) / "ground_truth/part/000_mask.png"
+        for path, array in ((image, np.zeros((12 * down, 9 * across), np.uint8)), (file, mask)):
+            path.parent.mkdir(parents=True)
+            Image.fromarray(array).save(path)
+        for saturation in (Saturation(6, False), Saturation(0.5, True)):
+            truth = read_ground_truth(image, [file], {200: saturation})
+            expected = np.repeat(np.repeat(mask, down, axis=0), across, axis=1)
+            (region,) = truth.regions
+            assert truth.shape == expected.shape
+            np.testing.assert_array_equal(region.pixels, np.flatnonzero(expected))
+            whole = (mask > 0).sum() * down * across
+            share = min(6 * down * across, whole) if not saturation.relative else whole // 2
+            assert region.saturation_area == share
+        Image.new("L", (9, 1)).save(image)
+        thin = np.zeros((12, 9), np.uint8)
+        thin[0] = 200
+        Image.fromarray(thin).save(file)
+        with pytest.raises(UserError, match="marks no pixel once it has the size of its image"):
+            read_ground_truth(image, [file])

@@ -118,9 +118,14 @@ def take_over(folder: CellFolder, model: AnomalibModule, trained_with: Any) -> N
         raise UserError(msg)
     made_with = read_yaml(source / "config.yaml")
     others = [key for key in ("model", "trainer") if made_with.get(key) != asked[key]]
-    if others or training.get("files", {}).get("train", trained_with) != trained_with:
-        what = "settings" if others else "images"
-        msg = f"It takes the weights of the cell {name}, which were trained with other {what}: run that cell first."
+    if others:
+        msg = f"It takes the weights of the cell {name}, which were trained with other settings: run that cell first."
+        raise UserError(msg)
+    if training.get("files", {}).get("train", trained_with) != trained_with:
+        msg = (
+            f"It takes the weights of the cell {name}, which were trained with other images: delete that cell's folder "
+            "and run it again."
+        )
         raise UserError(msg)
     state, needed = load_file(weights), model.state_dict()
     # What makes SCDAE compact is learnt anew when it is validated.

@@ -115,7 +115,7 @@ def latency_scatter(results: Results) -> list[Charts]:
             for number, row in enumerate(results.rows):
                 # A method's latency does not depend on the images, and is often measured on one category only.
                 latency = [results.median(row, f"latency.{name}.{key}") for key in ("median_ms", "q25_ms", "q75_ms")]
-                # The only type of a data set that has one of MVTec LOCO AD's alone.
+                # A data set with one of MVTec LOCO AD's types alone has no mean.
                 figures = (results.average(row, f"{IMAGE_AUROC}.{kind}", dataset) for kind in reversed(KINDS))
                 accuracy = next(filter(None, figures), None)
                 if accuracy is not None and latency[0]:

@@ -114,7 +114,7 @@ def latency_tables(results: Results) -> list[Table]:
 
 
 def _machines(results: Results) -> list[str]:
-    """Say on which machines was timed, where that is known; ratios alone can be compared between several."""
+    """Say on which machines latencies were timed, where that is known; between several, only ratios compare."""
     timed = results.finished().reindex(
         columns=[f"deployment_environment.{name}" for name in ("processor", "accelerator")]
     )

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resizing that gives the same pixels in training and in an exported model."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import PIL.Image
 import torch
-from anomalib.data.transforms.utils import extract_transforms_by_type
 from anomalib.pre_processing import PreProcessor
 from torch import nn
 from torchvision.transforms.v2 import Compose, Resize, Transform
@@ -45,7 +45,7 @@ def exact(pre_processor: PreProcessor | bool) -> PreProcessor | bool:
     """
     if not isinstance(pre_processor, PreProcessor) or pre_processor.transform is None:
         return pre_processor
-    for resize in extract_transforms_by_type(pre_processor.transform, Resize):
+    for resize in _resizings(pre_processor.transform):
         sides = resize.size
         if not isinstance(sides, list | tuple) or len(sides) != 2:
             msg = (
@@ -61,6 +61,14 @@ def exact(pre_processor: PreProcessor | bool) -> PreProcessor | bool:
             )
             raise UserError(msg)
     return ExactPreProcessor(pre_processor.transform) if type(pre_processor) is PreProcessor else pre_processor
+
+
+def _resizings(transform: nn.Module) -> Iterator[Resize]:
+    """Yield the resizings in a transform, also within compositions of compositions."""
+    yield from (part for part in transform.modules() if isinstance(part, Resize))
+    if isinstance(transform, Compose):  # whose parts are a plain list
+        for part in transform.transforms:
+            yield from _resizings(part)
 
 
 def transformed(pre_processor: nn.Module | None, images: torch.Tensor) -> torch.Tensor:

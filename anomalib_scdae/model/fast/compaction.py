@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.model.double_precision import doubled
 from anomalib_scdae.model.fast.folding import Affine, FoldedSCDAE
 
 
@@ -179,7 +180,8 @@ class _Moments:
     def add(self, features: torch.Tensor) -> None:
         """Add features ``(B, C, h, w)``."""
         rows = features.movedim(1, -1).flatten(0, -2).float()
-        self._sum = self._sum + (rows.T @ rows).cpu().double()  # Apple's GPUs have no double precision
+        squares = doubled(rows.T @ rows)
+        self._sum = self._sum.to(squares) + squares
         self._count += len(rows)
 
     def squared_length(self) -> torch.Tensor:

@@ -28,6 +28,7 @@ from torch.nn import functional as F
 from anomalib_scdae.model.context_score import full_precision, window_means
 from anomalib_scdae.model.crm import ChannelReunionModule
 from anomalib_scdae.model.distances import DistanceModel, Distances
+from anomalib_scdae.model.double_precision import doubled
 from anomalib_scdae.model.networks import Branch, pdn_convolutions
 from anomalib_scdae.model.srm import SpatialReunionModule
 
@@ -224,11 +225,12 @@ def compose(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
     """
     assert first.bias is not None  # noqa: S101 - for the type checker
     assert second.bias is not None  # noqa: S101 - for the type checker
-    # In double precision, which Apple's GPUs do not have.
-    inner, outer = first.weight.detach().cpu().double(), second.weight.detach().cpu().double()
+    inner, outer, inner_bias, outer_bias = (
+        doubled(value.detach()) for value in (first.weight, second.weight, first.bias, second.bias)
+    )
     # The full convolution of both kernels, with the first one's input channels as the batch.
     weight = F.conv2d(inner.transpose(0, 1), outer.flip(-2, -1), padding=outer.shape[-1] - 1).transpose(0, 1)
-    bias = second.bias.detach().cpu().double() + outer.sum(dim=(-2, -1)) @ first.bias.detach().cpu().double()
+    bias = outer_bias + outer.sum(dim=(-2, -1)) @ inner_bias
     return like(first, weight.to(first.weight).contiguous(), bias.to(first.weight))
 
 

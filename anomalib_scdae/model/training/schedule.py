@@ -108,7 +108,7 @@ def warn_of_little_time(trainer: Trainer, set_up_seconds: float) -> None:
             and remaining < set_up_seconds
         ):
             rank_zero_warn(
-                f"Reading the training images once has taken {set_up_seconds:.0f} s, and {max(0, remaining):.0f} s of "
+                f"What comes before the first step has taken {set_up_seconds:.0f} s, and {max(0, remaining):.0f} s of "
                 "the training's time are left for its steps: give it more (--trainer.max_time)."
             )
 

@@ -4,10 +4,11 @@
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 
 from anomalib_scdae.model.context_score import cell_means
+from anomalib_scdae.model.double_precision import doubled
 from anomalib_scdae.model.image_size import check_image_size
 from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.blank_images import BlankImages
@@ -62,16 +63,14 @@ def fit_statistics(
         model.context_score.fit(normalised.flatten(1))
 
 
-def share_with_averages(trainer: Trainer, model: SCDAEModel) -> None:
-    """Give the statistics to the averages of the weights that callbacks keep: they were copied before these were known.
+def share_with_averages(trainer: Trainer, pl_module: LightningModule) -> None:
+    """Give teacher and statistics to the averages that callbacks keep: they were copied before these were known.
 
     The context score has as many directions as there are images, so that a later copy of its buffers would not fit.
     """
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, WeightAveraging) and callback._average_model is not None:  # Lightning has no other way
-            averaged = callback._average_model.module.model
-            if model.context_score is not None:
-                averaged.context_score.load_state_dict(model.context_score.state_dict())
+            callback._average_model.module.load_state_dict(pl_module.state_dict())
 
 
 @torch.no_grad()
@@ -92,8 +91,7 @@ def channel_mean_std(features: Iterable[torch.Tensor]) -> tuple[torch.Tensor, to
     """
     count, mean, squares = 0, torch.tensor(0.0), torch.tensor(0.0)
     for piece in features:
-        usual = piece.cpu() if piece.device.type == "mps" else piece  # Apple's GPUs have no double precision
-        values = usual.double().transpose(0, 1).flatten(1)
+        values = doubled(piece).transpose(0, 1).flatten(1)
         piece_mean = values.mean(dim=1)
         piece_squares = (values - piece_mean[:, None]).square().sum(dim=1)
         new = values.shape[1]

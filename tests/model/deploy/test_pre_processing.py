@@ -38,7 +38,7 @@ def test_an_exported_model_sees_the_pixels_of_training(transform: Compose) -> No
 @pytest.mark.parametrize("how", [{"interpolation": InterpolationMode.BICUBIC}, {"antialias": False}])
 def test_a_resizing_that_an_export_does_not_know_is_refused(how: dict) -> None:
     with pytest.raises(UserError, match="an exported model bilinearly with antialias=True: leave both at that"):
-        SCDAE(pre_processor=PreProcessor(Compose([Resize((256, 256), **how)])))
+        SCDAE(pre_processor=PreProcessor(Compose([Compose([Resize((256, 256), **how)])])))
 
 
 def test_no_transform() -> None:
