@@ -177,9 +177,9 @@ def loco_evaluator() -> RawScoreEvaluator:
 
 
 def _check_cut(metric: Any) -> None:
-    decided = {"pred_score": "pred_label", "anomaly_map": "pred_mask"}
-    if isinstance(metric, (BinaryF1Score, PRO)) and metric.fields[0] in decided:
-        field, kind = metric.fields[0], type(metric).__name__
+    field, decided = metric.fields[0], {"pred_score": "pred_label", "anomaly_map": "pred_mask"}
+    if field in decided and isinstance(metric, (BinaryF1Score, PRO)):
+        kind = type(metric).__name__
         msg = f"{kind} cuts at 0.5, and {field} is raw in RawScoreEvaluator: give it {decided[field]} (fields) instead."
         raise UserError(msg)
 

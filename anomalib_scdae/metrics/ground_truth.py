@@ -165,7 +165,7 @@ def read_ground_truth(
         saturation = _saturation_of(file, mask, config)
         if mask.shape != shape:
             saturation = saturation.enlarged(shape[0] * shape[1] / mask.size)
-            mask = cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+            mask = cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT).astype(np.uint8)
         if not mask.any():
             msg = f"{file} marks no pixel once it has the size of its image {image_path}: give it that size."
             raise UserError(msg)

@@ -27,10 +27,11 @@ class Prediction(NamedTuple):
 
 def write_predictions(file: Path, rows: Iterable[Sequence[object]]) -> None:
     """Write ``scores.csv``, by the images' paths; ``rows`` are predictions, or what their lines hold."""
+    ordered = sorted(rows, key=lambda row: str(row[0]))
     with replacing(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(Prediction._fields)
-        writer.writerows(sorted(rows, key=lambda row: str(row[0])))
+        writer.writerows(ordered)
 
 
 def read_predictions(file: str | Path) -> list[Prediction]:
