@@ -95,14 +95,14 @@ class PredictionWriter(Callback):
         for index, prediction in enumerate(predictions_of(batch, "PredictionWriter")):
             path = Path(prediction.path)
             folder = self._folder(path)
-            if folder not in self._cleared:  # an earlier test's scores are not those of this one's maps
-                (folder / SCORES_NAME).unlink(missing_ok=True)
-                self._cleared.add(folder)
-            if self.scores:
-                self._append(folder / f"{SCORES_NAME}.part{rank}", prediction)
             if self.maps:
                 with replacing(self._map_file(folder, path)) as file:
                     tifffile.imwrite(file, resize_map(_map(batch, index), image_shape(path)))
+                if folder not in self._cleared:  # an earlier test's scores are not those of this one's maps
+                    (folder / SCORES_NAME).unlink(missing_ok=True)
+                    self._cleared.add(folder)
+            if self.scores:
+                self._append(folder / f"{SCORES_NAME}.part{rank}", prediction)
 
     def _map_file(self, folder: Path, image: Path) -> Path:
         """Return where a map belongs; never where this test has put that of another image."""
