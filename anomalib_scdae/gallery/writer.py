@@ -15,7 +15,7 @@ from anomalib_scdae.files import replacing
 from anomalib_scdae.gallery.branch_maps import branch_maps_of
 from anomalib_scdae.gallery.compose import compose_gallery
 from anomalib_scdae.gallery.selection import gallery_rows, worst_misses
-from anomalib_scdae.metrics.named_masks import masks_of_test
+from anomalib_scdae.metrics.data_sets import masks_of_test
 from anomalib_scdae.metrics.prediction_writer import predictions_of
 from anomalib_scdae.metrics.raw_outputs import RawOutputs
 from anomalib_scdae.metrics.score_files import Prediction

@@ -44,7 +44,7 @@ class AUsPRO(PerTypeMetric):
     """
 
     default_fields = ("anomaly_map", "gt_label", "image_path")
-    #: Masks that the data set names, by image, for batches that do not; see :mod:`.named_masks`.
+    #: Masks that the data set names, by image, for batches that do not; see :mod:`.data_sets`.
     named_masks: Mapping[Path, Path] = MappingProxyType({})
 
     def __init__(

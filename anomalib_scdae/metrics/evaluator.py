@@ -15,8 +15,8 @@ from torchmetrics.classification import BinaryF1Score, BinaryPrecisionRecallCurv
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.metrics.au_spro import AUsPRO
+from anomalib_scdae.metrics.data_sets import masks_of_test
 from anomalib_scdae.metrics.fpr import FPR
-from anomalib_scdae.metrics.named_masks import masks_of_test
 from anomalib_scdae.metrics.per_type import AUROCPerType, PerTypeMetric
 from anomalib_scdae.metrics.ranking import to_unit_interval
 from anomalib_scdae.metrics.raw_outputs import RawOutputs

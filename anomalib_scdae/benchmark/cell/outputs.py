@@ -16,7 +16,7 @@ from anomalib_scdae.benchmark.cell.maps import Parts
 from anomalib_scdae.files import replacing
 from anomalib_scdae.gallery.branch_maps import COMBINED
 from anomalib_scdae.metrics.anomaly_types import GOOD, MEAN, auroc_per_type, short_name, with_mean
-from anomalib_scdae.metrics.named_masks import masks_of_test
+from anomalib_scdae.metrics.data_sets import masks_of_test
 from anomalib_scdae.metrics.prediction_writer import predictions_of
 from anomalib_scdae.metrics.raw_outputs import RawOutputs
 from anomalib_scdae.metrics.score_files import Prediction

@@ -13,9 +13,8 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zer
 from anomalib_scdae.errors import UserError, check_at_least_one, check_not_negative
 from anomalib_scdae.image_files import check_image, image_shape, in_threads, is_image
 from anomalib_scdae.metrics.anomaly_types import GOOD, anomaly_type
+from anomalib_scdae.metrics.data_sets import image_paths, named_masks
 from anomalib_scdae.metrics.ground_truth import GroundTruthReader, mask_files, mask_shape, size_of
-from anomalib_scdae.metrics.named_masks import named_masks
-from anomalib_scdae.model.training.training_files import image_paths
 from anomalib_scdae.sentences import in_one_line, is_of_disk
 
 #: What Anomalib's reader of MVTec LOCO AD takes for an image.

@@ -12,8 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.image_files import check_image, in_threads
-from anomalib_scdae.metrics.named_masks import datasets_of
-from anomalib_scdae.model.training.training_files import image_paths
+from anomalib_scdae.metrics.data_sets import datasets_of, image_paths
 from anomalib_scdae.sentences import in_one_line
 
 #: Errors that an image may have caused: of those that Pillow raises, the ones that hardly anything else does.

@@ -3,32 +3,17 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
 from anomalib_scdae.files import sha256_of
 from anomalib_scdae.image_files import in_threads
-from anomalib_scdae.metrics.named_masks import datasets_of, is_image_path
+from anomalib_scdae.metrics.data_sets import datasets_of, image_paths
 from anomalib_scdae.model.training.training_set import training_dataset
 
 #: Hexadecimal digits of a file's SHA-256 that are kept: two files of a million share them once in ten million sets.
 DIGITS = 16
-
-
-def image_paths(dataset: Any) -> list[Path]:
-    """Return the image files that ``dataset``, one of Anomalib's, reads; none of one that has no such list.
-
-    Films, and folders of their pictures, are no image files.
-    """
-    samples = getattr(dataset, "samples", None)
-    if isinstance(samples, pd.DataFrame) and "image_path" in samples:
-        paths = samples.image_path
-    else:
-        paths = getattr(dataset, "image_filenames", ())
-    return [Path(path) for path in paths if is_image_path(path)]
 
 
 class TrainingFiles(Callback):

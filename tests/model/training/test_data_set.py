@@ -26,11 +26,11 @@ from anomalib_scdae import SCDAE
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.gallery import GalleryWriter
 from anomalib_scdae.image_files import check_image
+from anomalib_scdae.metrics.data_sets import image_paths
 from anomalib_scdae.model.training import data_set
 from anomalib_scdae.model.training.checks import check_trained
 from anomalib_scdae.model.training.data_set import check_before_training, set_up
 from anomalib_scdae.model.training.rescue import Rescue
-from anomalib_scdae.model.training.training_files import image_paths
 from tests.conftest import draw_image, draw_mask
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
@@ -322,6 +322,8 @@ def test_masks_elsewhere_give_the_figures_of_those_in_their_place(
     names = [name for name in expected if name.startswith("pixel_AUsPRO")]
     assert len(names) == 15
     assert {name: figures[name] for name in names} == pytest.approx({name: expected[name] for name in names})
+    for name in ("pixel_AUROC", "pixel_F1Score"):
+        assert 0 <= figures[name] <= 1
     assert len(gallery._masks) == 4
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The masks that a data set names: in its table, for a batch may not pass them on.
+"""What Anomalib's data sets say of their images and masks: in their tables, for a batch may not pass it on.
 
-Anomalib's batches have the fields of their first image. One that begins with a normal image names no masks at all.
+Batches have the fields of their first image: one that begins with a normal image names no masks at all.
 """
 
 from collections.abc import Iterator
@@ -25,6 +25,19 @@ def datasets_of(loaders: Any) -> list[Any]:
     """Return the datasets of one loader, of several, or of none; a loader may be any iterable, which names none."""
     found = [getattr(loader, "dataset", None) for loader in CombinedLoader(loaders).flattened] if loaders else []
     return [dataset for dataset in found if dataset is not None]
+
+
+def image_paths(dataset: Any) -> list[Path]:
+    """Return the image files that ``dataset``, one of Anomalib's, reads; none of one that has no such list.
+
+    Films, and folders of their pictures, are no image files.
+    """
+    samples = getattr(dataset, "samples", None)
+    if isinstance(samples, pd.DataFrame) and "image_path" in samples:
+        paths = samples.image_path
+    else:
+        paths = getattr(dataset, "image_filenames", ())
+    return [Path(path) for path in paths if is_image_path(path)]
 
 
 def named_masks(dataset: Any) -> Iterator[tuple[Path, Path]]:
