@@ -73,9 +73,10 @@ def _locate(teacher: str, model_size: str) -> tuple[Path, str]:
     if teacher not in {"auto", "efficientad"}:
         return _own(Path(teacher).expanduser()), str(Path(teacher).expanduser())
     try:
-        path = published_weights().folder / published_file(model_size)
+        weights = published_weights()
+        path = weights.folder / published_file(model_size)
         if not path.is_file():
-            fetch(published_weights())
+            fetch(weights)
     except DownloadError as error:
         if teacher == "auto":
             return _bundled_instead(model_size, str(error)), "bundled"

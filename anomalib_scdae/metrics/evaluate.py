@@ -104,22 +104,23 @@ def evaluate(
         _read_map(image.anomaly_map)
         _ground_truth(image, config)
     accumulator = SPROAccumulator(exact=exact, lowest_limit=min(*limits, FPR_LIMITS[0]))
-    scores = np.empty(len(images))
+    maxima = np.empty(len(images))
     for index, image in enumerate(track(images, description=f"evaluating {category}")):
         anomaly_map, truth = _read_map(image.anomaly_map), _ground_truth(image, config)
-        scores[index] = anomaly_map.max() if given is None else given[index]
+        maxima[index] = anomaly_map.max()
         if truth is None:
             accumulator.add_good(anomaly_map)
         else:
             accumulator.add_anomalous(image.type, anomaly_map, truth)
+    scores = maxima if given is None else given
     metrics = _metrics(accumulator, scores, np.array([image.type for image in images]), limits)
-    _print(metrics, category, limits, "each map's maximum" if given is None else f"the scores in {scores_file}")
+    notes = ["Image AUROC is of " + ("each map's maximum." if given is None else f"the scores in {scores_file}.")]
     if (clamped := np.isin(scores, (0, 1)).mean()) > CLAMPED:
-        Console().print(
+        notes.append(
             f"{clamped:.0%} of the scores are exactly 0 or 1: the model's post-processor has clamped them, and raw "
-            "scores may rank the images otherwise.",
-            soft_wrap=True,
+            "scores may rank the images otherwise."
         )
+    _print(metrics, category, limits, notes)
     if output is not None:
         write_json(Path(output), metrics)
     return metrics
@@ -227,7 +228,7 @@ def _metrics(
     }
 
 
-def _print(metrics: Mapping[str, Any], category: str, limits: Sequence[float], scores: str) -> None:
+def _print(metrics: Mapping[str, Any], category: str, limits: Sequence[float], notes: Sequence[str]) -> None:
     names = Column(escape(category), no_wrap=True)
     table = Table(names, "image AUROC", *(f"AU-sPRO {limit}" for limit in limits))
     for name, auroc in metrics["classification"]["auc_roc"].items():
@@ -238,4 +239,5 @@ def _print(metrics: Mapping[str, Any], category: str, limits: Sequence[float], s
         )
     console = Console()
     console.print(table)
-    console.print(f"Image AUROC is of {escape(scores)}.", soft_wrap=True)
+    for note in notes:
+        console.print(escape(note), soft_wrap=True)

@@ -159,16 +159,16 @@ def read_ground_truth(
             ``config`` lacks a mask's pixel value.
     """
     shape, regions = image_shape(image_path), list[Region]()
-    mask_shape(files)
+    mask_shape(files)  # one for all of them
     for file in files:
         mask = read_mask(file)
         saturation = _saturation_of(file, mask, config)
         if mask.shape != shape:
             saturation = saturation.enlarged(shape[0] * shape[1] / mask.size)
-            mask = cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT).astype(np.uint8)
-        if not mask.any():
-            msg = f"{file} marks no pixel once it has the size of its image {image_path}: give it that size."
-            raise UserError(msg)
+            mask = np.asarray(cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+            if not mask.any():
+                msg = f"{file} marks no pixel once it has the size of its image {image_path}: give it that size."
+                raise UserError(msg)
         pixels = [np.flatnonzero(mask)] if _is_channel(file, image_path) else _components(mask)
         regions.extend(Region(region, saturation.area(region.size)) for region in pixels)
     return GroundTruth(shape, tuple(regions))

@@ -60,7 +60,6 @@ class PredictionWriter(Callback):
         self.category = category
         self._raw = RawOutputs()
         self._started: set[Path] = set()
-        self._cleared: set[Path] = set()
         self._written: dict[Path, Path] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -69,7 +68,7 @@ class PredictionWriter(Callback):
         if stage != "test":
             return
         self._raw.attach_for(self, trainer)
-        self._started, self._cleared, self._written = set(), set(), {}
+        self._started, self._written = set(), {}
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the trainer as it was."""
@@ -98,9 +97,7 @@ class PredictionWriter(Callback):
             if self.maps:
                 with replacing(self._map_file(folder, path)) as file:
                     tifffile.imwrite(file, resize_map(_map(batch, index), image_shape(path)))
-                if folder not in self._cleared:  # an earlier test's scores are not those of this one's maps
-                    (folder / SCORES_NAME).unlink(missing_ok=True)
-                    self._cleared.add(folder)
+                (folder / SCORES_NAME).unlink(missing_ok=True)  # of an earlier test, whose maps were others
             if self.scores:
                 self._append(folder / f"{SCORES_NAME}.part{rank}", prediction)
 

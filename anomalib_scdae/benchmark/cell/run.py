@@ -117,8 +117,7 @@ def take_over(folder: CellFolder, model: AnomalibModule, trained_with: Any) -> N
         msg = f"It takes the weights of the cell {name}, which is not finished or has not kept them: run it first."
         raise UserError(msg)
     made_with = read_yaml(source / "config.yaml")
-    others = [key for key in ("model", "trainer") if made_with.get(key) != asked[key]]
-    if others:
+    if any(made_with.get(key) != asked[key] for key in ("model", "trainer")):
         msg = f"It takes the weights of the cell {name}, which were trained with other settings: run that cell first."
         raise UserError(msg)
     if training.get("files", {}).get("train", trained_with) != trained_with:

@@ -29,10 +29,10 @@ def over_time_tables(results: Results) -> list[Table]:
     """Give image AUROC after 1, 2, 4, ... minutes and at the end; nothing without any."""
     found = []
     for dataset in results.datasets:
-        columns = {**tables.row_names(results)}
+        columns, kinds = {**tables.row_names(results)}, _kinds(results, results.finished(dataset=dataset))
         for key in _keys(results):
             group = "end" if key == END else f"{key} min"
-            for kind, label in _kinds(results, results.finished(dataset=dataset)).items():
+            for kind, label in kinds.items():
                 columns[group, label] = average_column(results, f"{PREFIX}.{key}.image_auroc.{kind}", dataset)
         frame = tables.without_gaps(make_frame(results.rows, columns))
         if len(frame):

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
+from torch.nn.utils import skip_init
 
 #: A layer like those in which a training spends its time: channels, kernel size, side of its input.
 CHANNELS, KERNEL, SIDE = 128, 3, 32
@@ -37,8 +38,7 @@ def bf16_speed(device: torch.device) -> float:
         Time in float32 divided by time in bf16, forward and backward, median of pairs in turn: above 1 where bf16 is
         the faster one, 0 where the device cannot do it. It takes a fraction of a second and draws no random numbers.
     """
-    layer = nn.Conv2d(CHANNELS, CHANNELS, KERNEL, device="meta").to_empty(device=device)
-    layer = layer.to(memory_format=torch.channels_last)
+    layer = skip_init(nn.Conv2d, CHANNELS, CHANNELS, KERNEL, device=device).to(memory_format=torch.channels_last)
     for parameter in layer.parameters():
         nn.init.ones_(parameter)
     images = torch.ones(1, CHANNELS, SIDE, SIDE, device=device).to(memory_format=torch.channels_last)

@@ -75,6 +75,11 @@ SCHEDULES: dict[ScheduleName, Schedule] = {
 }
 
 
+def timers_of(trainer: Trainer) -> list[Timer]:
+    """Return the callbacks that limit a training's time."""
+    return [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
+
+
 def share_done(trainer: Trainer, step: int, default_steps: int, set_up_seconds: float = 0.0) -> float:
     """Return which share of a training is done with a step: of its steps or of its time, whichever is more.
 
@@ -87,11 +92,9 @@ def share_done(trainer: Trainer, step: int, default_steps: int, set_up_seconds: 
         default_steps: Length of a training that nothing limits.
         set_up_seconds: What of its time went by before the first step, in which nothing is learnt.
     """
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]
-    if any(isinstance(callback, _LRCallback) for callback in callbacks):
+    if any(isinstance(callback, _LRCallback) for callback in trainer.callbacks):  # type: ignore[attr-defined]
         return 0.0
-    timers = [callback for callback in callbacks if isinstance(callback, Timer)]
-    by_time = [share for timer in timers if (share := _share_of_time(timer, set_up_seconds)) is not None]
+    by_time = [share for timer in timers_of(trainer) if (share := _share_of_time(timer, set_up_seconds)) is not None]
     steps = trainer.estimated_stepping_batches
     if steps == float("inf") and not by_time:
         steps = default_steps
@@ -101,12 +104,9 @@ def share_done(trainer: Trainer, step: int, default_steps: int, set_up_seconds: 
 
 def warn_of_little_time(trainer: Trainer, set_up_seconds: float) -> None:
     """Warn where the set-up of a training has taken most of the time that it was given."""
-    for timer in trainer.callbacks:  # type: ignore[attr-defined]
-        if (
-            isinstance(timer, Timer)
-            and (remaining := timer.time_remaining()) is not None
-            and remaining < set_up_seconds
-        ):
+    for timer in timers_of(trainer):
+        remaining = timer.time_remaining()
+        if remaining is not None and remaining < set_up_seconds:
             rank_zero_warn(
                 f"What comes before the first step has taken {set_up_seconds:.0f} s, and {max(0, remaining):.0f} s of "
                 "the training's time are left for its steps: give it more (--trainer.max_time)."

@@ -6,13 +6,12 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim.lr_scheduler import LambdaLR
 
-from anomalib_scdae.model.training.schedule import SCHEDULES, Schedule, share_done, warn_of_little_time
+from anomalib_scdae.model.training.schedule import SCHEDULES, Schedule, share_done, timers_of, warn_of_little_time
 
 
 class ScheduledTraining(LightningModule):
@@ -65,7 +64,7 @@ class ScheduledTraining(LightningModule):
             and trainer.state.fn == TrainerFn.FITTING
             and trainer.max_epochs is None
             and trainer.max_steps == -1
-            and not any(isinstance(callback, Timer) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+            and not timers_of(trainer)
         ):
             trainer.fit_loop.epoch_loop.max_steps = self.schedule.steps
             self._has_own_length = True

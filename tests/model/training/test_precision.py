@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 def _trained(loco_root: Path, folder: Path, arguments: dict, **trainer: object) -> dict[str, torch.Tensor]:
-    """The state after two steps from the same seed, and the precision they were taken in."""
+    """The state after two steps from the same seed."""
     torch.manual_seed(0)
     model = SCDAE(**arguments)
     engine = Engine(
