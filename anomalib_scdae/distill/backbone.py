@@ -45,7 +45,6 @@ class FeatureTargets(nn.Module):
         mean: Per-channel mean of the images that the weights expect; by default what timm notes for the backbone.
         std: Likewise the standard deviation.
         out_channels: Channels of the target.
-        pretrained: Whether timm may download weights when there is no ``weights`` file; ``False`` leaves them random.
 
     Raises:
         UserError: If the backbone, a layer or the weights file are not what they should be.

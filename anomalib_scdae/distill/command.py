@@ -179,12 +179,13 @@ class _Files:
         if self.output.suffix != ".safetensors":
             msg = f"--output {self.output} must end in .safetensors."
             raise UserError(msg)
-        if resume:
-            return
-        for path in (self.checkpoint, self.output):
-            if path.exists():
-                msg = f"{path} exists already: continue it with --resume, or choose another --output."
+        if self.checkpoint.exists():
+            if not resume:
+                msg = f"{self.checkpoint} exists already: continue it with --resume, or choose another --output."
                 raise UserError(msg)
+        elif self.output.exists():
+            msg = f"{self.output} exists already, without a checkpoint to go on from: choose another --output."
+            raise UserError(msg)
 
     def write(self, run: Distillation, provenance: dict[str, Any]) -> None:
         """Write weights, card, curve and, last, the checkpoint: what a kill leaves undone is done again on resuming."""
@@ -205,6 +206,15 @@ def _check(options: dict[str, Any]) -> None:
         if options[key] < 1:
             msg = f"--{key} must be at least 1, not {options[key]}."
             raise UserError(msg)
+    if not 0 <= options["average"] < 1:
+        msg = f"--average must be at least 0 and less than 1, not {options['average']}."
+        raise UserError(msg)
+    if options["learning_rate"] <= 0 or options["weight_decay"] < 0:
+        msg = (
+            "--learning_rate must be more than 0 and --weight_decay at least 0; they are "
+            f"{options['learning_rate']} and {options['weight_decay']}."
+        )
+        raise UserError(msg)
     crop, views, fresh = options["crop"], options["cache_views"], options["fresh_views"]
     if not SMALLEST_CROP <= crop <= TEACHER_SIZE or crop % STRIDE:
         msg = f"--crop must be a multiple of {STRIDE} from {SMALLEST_CROP} to {TEACHER_SIZE}, not {crop}."

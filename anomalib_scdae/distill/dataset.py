@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional as TF
 
@@ -135,6 +136,7 @@ class RollingCache:
         self.paths, self.features, self.capacity, self.fresh, self.seed = paths, features, capacity, fresh, seed
         self.order = lru_cache(maxsize=2)(self._order)
         self.files = {name: folder / name for name in ("features.f16", "images.u8", "numbers.i64", "identity.txt")}
+        self._unreadable: set[Path] = set()
         self.channels, self.identity = channels, f"{identity} {channels} {capacity} {fresh} {seed}"
 
     def _open(self) -> None:
@@ -178,15 +180,32 @@ class RollingCache:
         features = self.features(torch.stack([view.backbone for view in views]).float() / 255)
         slots = numbers % self.capacity
         self.numbers[slots] = 0
-        self.targets[slots] = features.permute(0, 2, 3, 1).cpu().numpy()
+        self.targets[slots] = halves = features.permute(0, 2, 3, 1).half().cpu().numpy()
+        if not np.isfinite(halves).all():
+            msg = (
+                "The backbone's features are too large for half precision, or not numbers: take other --layers, or "
+                "check its weights and --mean and --std."
+            )
+            raise UserError(msg)
         self.images[slots] = torch.stack([view.teacher for view in views]).permute(0, 2, 3, 1).numpy()
         self.numbers[slots] = numbers + 1
 
     def _view(self, number: int) -> View:
-        """Make view ``number``; every photograph comes once before any comes again."""
+        """Make view ``number``; every photograph comes once before any comes again.
+
+        Where one cannot be read, the next one of the epoch takes its place: a run of hours is worth more than that.
+        """
         epoch, position = divmod(number, len(self.paths))
-        path = self.paths[int(self.order(epoch)[position])]
-        return random_view(path, _generator(self.seed, 2, number).initial_seed())
+        for place in self.order(epoch).roll(-position).tolist():
+            path = self.paths[place]
+            try:
+                return random_view(path, _generator(self.seed, 2, number).initial_seed())
+            except UserError as error:
+                if path not in self._unreadable:
+                    rank_zero_warn(f"A photograph is passed over: {error}")
+                self._unreadable.add(path)
+        msg = f"None of the {len(self.paths)} photographs can be read any more: put them back and go on with --resume."
+        raise UserError(msg)
 
     def _order(self, epoch: int) -> Tensor:
         return torch.randperm(len(self.paths), generator=_generator(self.seed, 1, epoch))

@@ -197,10 +197,11 @@ class Distillation:
         ours, theirs = asdict(self.options), state["options"]
         differing = [name for name in ours if name != "steps" and ours[name] != theirs.get(name)]
         if differing:
-            values = ", ".join(
-                "other images or another backbone" if name == "data" else f"{name} {theirs.get(name)}"
-                for name in differing
-            )
+            words = {
+                "data": "other images or another backbone",
+                "bf16": f"--precision {'bf16' if theirs.get('bf16') else 'fp32'}",
+            }
+            values = ", ".join(words.get(name, f"{name} {theirs.get(name)}") for name in differing)
             msg = f"{path} was made with {values}: give the same options, or another --output for a new run."
             raise UserError(msg)
         self.network.load_state_dict(state["network"])

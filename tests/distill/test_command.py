@@ -21,25 +21,44 @@ from anomalib_scdae.distill import command
 from anomalib_scdae.distill.training import Distillation
 from anomalib_scdae.files import sha256_of
 from anomalib_scdae.inputs.teacher import load_teacher
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
+RECIPE = {
+    "backbone": "test_resnet",
+    "steps": 6,
+    "validate_every": 2,
+    "validation_images": 1,
+    "batch": 2,
+    "crop": 36,
+    "cache_views": 4,
+    "out_channels": 8,
+    "precision": "fp32",
+}
 
 
 @pytest.fixture
 def call(photographs: Path, weights: Path, tmp_path: Path) -> dict[str, Any]:
     """Options of a distillation that takes a second or two."""
-    return {
-        "images": photographs,
-        "backbone": "test_resnet",
-        "backbone_weights": weights,
-        "output": tmp_path / "run" / "teacher.safetensors",
-        "steps": 6,
-        "validate_every": 2,
-        "validation_images": 1,
-        "batch": 2,
-        "crop": 36,
-        "cache_views": 4,
-        "out_channels": 8,
-        "precision": "fp32",
-    }
+    output = tmp_path / "run" / "teacher.safetensors"
+    return {**RECIPE, "images": photographs, "backbone_weights": weights, "output": output}
+
+
+@pytest.fixture(scope="module")
+def finished_run(photographs: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of :func:`call` that has ended."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    call = {**RECIPE, "images": photographs, "backbone_weights": weights, "output": folder / "teacher.safetensors"}
+    assert main(arguments(call)) == 0
+    return folder
+
+
+@pytest.fixture
+def finished(call: dict[str, Any], finished_run: Path) -> dict[str, Any]:
+    """Options of a run that has ended, whose folder is the test's own."""
+    shutil.copytree(finished_run, call["output"].parent)
+    return call
 
 
 def arguments(call: dict[str, Any]) -> list[str]:
@@ -70,9 +89,9 @@ def test_command_writes_teacher_card_and_curve(call: dict[str, Any], capsys: pyt
     assert "validation MSE" in capsys.readouterr().out
 
 
-def test_card_command_makes_the_same_teacher(call: dict[str, Any], tmp_path: Path) -> None:
+def test_card_command_makes_the_same_teacher(finished: dict[str, Any], tmp_path: Path) -> None:
     """The command on the card, run where images and weights lie, gives the same file."""
-    main(arguments(call))
+    call = finished
     words = json.loads(call["output"].with_suffix(".json").read_text())["command"].split()
     assert words[:2] == ["anomalib-scdae", "distill"]
     places = {path.name: path for path in (call["images"], call["backbone_weights"])}
@@ -82,10 +101,9 @@ def test_card_command_makes_the_same_teacher(call: dict[str, Any], tmp_path: Pat
     assert sha256_of(tmp_path / "again" / "teacher.safetensors") == sha256_of(call["output"])
 
 
-def test_interrupted_run_resumes_to_the_same_weights(call: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_run_resumes_to_the_same_weights(finished: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped between checkpoints, with the cache ahead, it ends with the very file of an uninterrupted run."""
-    main(arguments(call))
-    whole = call["output"]
+    call, whole = finished, finished["output"]
     call["output"] = whole.with_name("resumed.safetensors")
     original = Distillation.step
 
@@ -114,10 +132,12 @@ def test_killed_run_resumes_to_the_same_weights(call: dict[str, Any]) -> None:
     main(arguments(call))
     whole = call["output"]
     call["output"] = whole.with_name("resumed.safetensors")
-    program = "import sys; from anomalib_scdae.cli import main; sys.exit(main(sys.argv[1:]))"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, *arguments(call)], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    program = (
+        "import sys; from tests.narrow import make_narrow; make_narrow()\n"
+        "from anomalib_scdae.cli import main; sys.exit(main(sys.argv[1:]))"
     )
+    path = os.pathsep.join([str(ROOT), *sys.path])
+    process = subprocess.Popen([sys.executable, "-c", program, *arguments(call)], env=os.environ | {"PYTHONPATH": path})
     deadline = time.monotonic() + 300
     while not call["output"].with_suffix(".png").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -127,32 +147,49 @@ def test_killed_run_resumes_to_the_same_weights(call: dict[str, Any]) -> None:
     assert sha256_of(whole) == sha256_of(call["output"])
 
 
-def test_longer_training_continues_a_finished_one(call: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    main(arguments(call))
+def test_longer_training_continues_a_finished_one(finished: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    call = finished
     assert main(arguments(call | {"resume": True})) == 1
     assert "give more --steps" in capsys.readouterr().err
     assert main(arguments(call | {"resume": True, "steps": 8})) == 0
     assert [step for step, _ in json.loads(call["output"].with_suffix(".json").read_text())["curve"]] == [2, 4, 6, 8]
 
 
-def test_nothing_is_overwritten(call: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    main(arguments(call))
+def test_nothing_is_overwritten(finished: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    call = finished
     before = sha256_of(call["output"])
     assert main(arguments(call)) == 1
     assert "--resume" in capsys.readouterr().err
     assert sha256_of(call["output"]) == before
 
 
-def test_resuming_with_another_recipe_is_refused(call: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    main(arguments(call))
-    assert main(arguments(call | {"resume": True, "steps": 9, "learning_rate": 0.5})) == 1
+def test_resuming_with_another_recipe_is_refused(finished: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(finished | {"resume": True, "steps": 9, "learning_rate": 0.5})) == 1
     assert "learning_rate 0.002" in capsys.readouterr().err
 
 
-def test_resuming_with_other_images_is_refused(
-    call: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_teacher_without_its_checkpoint_is_never_overwritten(
+    finished: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(arguments(call))
+    finished["output"].with_suffix(".checkpoint").unlink()
+    before = sha256_of(finished["output"])
+    for resume in ({}, {"resume": True}):
+        assert main(arguments(finished | resume)) == 1
+        assert "without a checkpoint to go on from: choose another --output" in capsys.readouterr().err
+    assert sha256_of(finished["output"]) == before
+
+
+def test_resuming_in_another_precision_names_the_option(
+    finished: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(finished | {"resume": True, "steps": 9, "precision": "bf16"})) == 1
+    assert "was made with --precision fp32: give the same options" in capsys.readouterr().err
+
+
+def test_resuming_with_other_images_is_refused(
+    finished: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = finished
     other = tmp_path / "other"
     shutil.copytree(call["images"], other)
     shutil.copy(other / "0.png", other / "7.png")
@@ -176,6 +213,9 @@ def test_divergence_is_told(call: dict[str, Any], monkeypatch: pytest.MonkeyPatc
         ({"crop": 130}, "--crop must be a multiple of 4"),
         ({"crop": 32}, "--crop must be a multiple of 4"),
         ({"steps": 0}, "--steps must be at least 1"),
+        ({"average": 1.5}, "--average must be at least 0 and less than 1"),
+        ({"learning_rate": 0.0}, "--learning_rate must be more than 0"),
+        ({"weight_decay": -1.0}, "--weight_decay at least 0"),
         ({"cache_views": 7, "fresh_views": 2}, "--cache_views must be a multiple"),
         ({"cache_views": 10**9}, "lower --cache_views"),
         ({"device": "cuda:77"}, "cuda:77 cannot be used"),

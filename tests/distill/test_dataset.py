@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -100,6 +101,32 @@ def test_each_photograph_comes_once_before_any_comes_again(
     cache.advance(1)
     assert set(Counter(seen).values()) == {2}
     assert set(seen[:4]) == set(cache.paths)
+
+
+@pytest.mark.filterwarnings("ignore:A photograph is passed over")
+def test_a_photograph_that_cannot_be_read_is_passed_over(tmp_path: Path, photographs: Path) -> None:
+    """The same one takes its place in a run that is resumed; without any photograph a sentence says so."""
+    shutil.copytree(photographs, tmp_path / "photographs")
+    caches = [make_cache(tmp_path / name, tmp_path / "photographs", capacity=4) for name in ("whole", "resumed")]
+    broken = caches[0].paths[1]
+    broken.write_bytes(broken.read_bytes()[:100])
+    with pytest.warns(UserWarning, match=f"passed over: .*{broken.name}") as told:
+        whole, resumed = map(fill, caches)
+    assert len(told) == 2  # once each
+    for name in ("numbers", "images", "targets"):
+        np.testing.assert_array_equal(getattr(resumed, name), getattr(whole, name))
+    assert (np.asarray(whole.numbers) > 0).all()
+    for path in whole.paths:
+        path.unlink()
+    with pytest.raises(UserError, match="None of the 4 photographs can be read"):
+        whole.advance(0)
+
+
+def test_features_beyond_half_precision_are_told(tmp_path: Path, photographs: Path) -> None:
+    cache = make_cache(tmp_path, photographs)
+    cache.features = lambda images: 1e6 * colours(images)
+    with pytest.raises(UserError, match=r"too large for half precision.*--layers"):
+        fill(cache)
 
 
 def test_resumed_cache_equals_an_uninterrupted_one(tmp_path: Path, photographs: Path) -> None:
