@@ -96,6 +96,12 @@ def evaluate(
     masks = _masks(root, paths)
     if exported is not None:
         write_predictions_of(Path(exported), paths, map_folder, precision)
+    if part := next(map_folder.glob(f"{SCORES_NAME}.part*"), None):
+        msg = (
+            f"{part} is of a test that is running or was interrupted, so that the maps beside it may be of two models: "
+            "run that test again, to its end, or delete the file if the maps are all of one."
+        )
+        raise UserError(msg)
     images = _match(masks, map_folder)
     scores_file = map_folder / SCORES_NAME
     given = scores_of(scores_file, paths) if scores_file.is_file() else None

@@ -9,12 +9,14 @@ import torch
 from anomalib.data import Batch
 from anomalib.metrics import AUPRO, AUROC, PRO, AnomalibMetric, Evaluator, F1Max, F1Score
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import BinaryF1Score, BinaryPrecisionRecallCurve, BinarySpecificity
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.metrics.au_spro import AUsPRO
+from anomalib_scdae.metrics.cropping import crops
 from anomalib_scdae.metrics.data_sets import masks_of_test
 from anomalib_scdae.metrics.fpr import FPR
 from anomalib_scdae.metrics.per_type import AUROCPerType, PerTypeMetric
@@ -68,7 +70,7 @@ class RawScoreEvaluator(Evaluator):
         super().__init__(val_metrics=val_metrics, test_metrics=test_metrics, compute_on_cpu=compute_on_cpu)
         for metric in (*self.val_metrics, *self.test_metrics):
             _check_cut(metric)
-        self._raw = RawOutputs()
+        self._raw, self._is_cropped = RawOutputs(), False
         targets = {name for metric in (*self.val_metrics, *self.test_metrics) for name in metric.fields}
         self._seen: Any = nn.ModuleDict({name: _ClassesSeen() for name in sorted(targets & {"gt_label", "gt_mask"})})
 
@@ -83,8 +85,12 @@ class RawScoreEvaluator(Evaluator):
         self._raw.detach(trainer)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tell AU-sPRO which masks the data set names."""
-        del pl_module
+        """Tell AU-sPRO which masks the data set names; leave it out for a model that sees a part of each image."""
+        self._is_cropped = crops(pl_module)
+        if self._is_cropped and any(isinstance(metric, AUsPRO) for metric in self.test_metrics):
+            rank_zero_warn(
+                "AU-sPRO is left out, since the model's pre-processor crops images: its maps are of parts of them."
+            )
         masks = masks_of_test(trainer)
         for metric in self.test_metrics:
             if isinstance(metric, AUsPRO):
@@ -117,7 +123,8 @@ class RawScoreEvaluator(Evaluator):
     def _update(self, metrics: Iterable[Any], batch: Batch) -> None:
         ranked = _ranked(batch) if any(_only_ranks(metric) for metric in metrics) else batch
         for metric in metrics:
-            metric.update(ranked if _only_ranks(metric) else batch)
+            if not (self._is_cropped and isinstance(metric, AUsPRO)):
+                metric.update(ranked if _only_ranks(metric) else batch)
         for field, seen in self._seen.items():
             if getattr(batch, field, None) is not None:
                 seen.update(getattr(batch, field))

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch import distributed as dist
 from torchmetrics import Metric
 
+from anomalib_scdae.errors import UserError
 from anomalib_scdae.metrics.anomaly_types import GOOD, anomaly_type, auroc_per_type, short_name, with_mean
 
 
@@ -104,10 +105,22 @@ class AUROCPerType(PerTypeMetric):
         self._types: list[str] = []
 
     def add(self, batch: Batch, *values: Any) -> None:
-        """Add images: scores ``[B]`` of any range, labels ``[B]`` (0: good), and the paths that name their types."""
+        """Add images: scores ``[B]`` of any range, labels ``[B]`` (0: good), and the paths that name their types.
+
+        Raises:
+            UserError: If a score is not finite.
+        """
         del batch
         scores, labels, paths = values
-        self._scores += scores.flatten().tolist()
+        scores = scores.flatten()
+        if lost := [path for path, finite in zip(paths, scores.isfinite().tolist(), strict=True) if not finite]:
+            msg = (
+                f"The score of {lost[0]} is not a finite number, so that images cannot be ranked: the model's weights "
+                "or statistics are damaged, or its precision overflows; test with --trainer.precision 32 or train "
+                "again."
+            )
+            raise UserError(msg)
+        self._scores += scores.tolist()
         self._types += [anomaly_type(path) if label else GOOD for label, path in zip(labels, paths, strict=True)]
 
     def figures(self) -> dict[str, float]:

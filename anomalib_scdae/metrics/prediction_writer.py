@@ -17,6 +17,7 @@ from anomalib_scdae.files import replacing
 from anomalib_scdae.image_files import image_shape
 from anomalib_scdae.metrics.anomaly_types import anomaly_type
 from anomalib_scdae.metrics.au_spro import resize_map
+from anomalib_scdae.metrics.cropping import crops
 from anomalib_scdae.metrics.map_files import map_file
 from anomalib_scdae.metrics.raw_outputs import RawOutputs
 from anomalib_scdae.metrics.score_files import SCORES_NAME, Prediction, write_predictions
@@ -63,8 +64,17 @@ class PredictionWriter(Callback):
         self._written: dict[Path, Path] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """See outputs before the post-processor does, and be called after it."""
-        del pl_module
+        """See outputs before the post-processor does, and be called after it.
+
+        Raises:
+            UserError: If the maps would not be those of whole images.
+        """
+        if self.maps and crops(pl_module):
+            msg = (
+                "PredictionWriter writes maps of whole images, and this model's pre-processor crops them: give the "
+                "callback maps=False, or the model a pre-processor that only resizes."
+            )
+            raise UserError(msg)
         if stage != "test":
             return
         self._raw.attach_for(self, trainer)

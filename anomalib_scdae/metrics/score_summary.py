@@ -58,16 +58,16 @@ class ScoreSummary:
         self.mass = 0.0
         self._levels: list[list[_Buffer]] = []
 
-    def add(self, scores: Scores, weights: Weights | float = 1.0) -> None:
+    def add(self, scores: Scores, weight: float = 1.0) -> None:
         """Add scores in any order.
 
         Args:
             scores: Scores, shape ``[N]``, without NaN.
-            weights: Mass of each, shape ``[N]``, or of every one.
+            weight: Mass of each.
         """
         if scores.size == 0:
             return
-        points = _distinct(scores, weights)
+        points = _distinct(scores, weight)
         self.mass += float(points.weights.sum())
         self._push(self._reduce(_Buffer(points, depth=0)), level=0)
 
@@ -131,15 +131,12 @@ class ScoreSummary:
         return np.concatenate((even, np.exp(np.arange(1, count) / self.resolution)))
 
 
-def _distinct(scores: Scores, weights: Weights | float) -> Points:
+def _distinct(scores: Scores, weight: float) -> Points:
     """Sort scores, highest first, and add up the weights of equal ones."""
-    if isinstance(weights, np.ndarray):
-        order = np.argsort(scores, kind="stable")[::-1]
-        return _add_ties(scores[order], weights[order])
     descending = np.sort(scores)[::-1]
     starts = first_of_each(descending)
     counts = np.diff(starts, append=descending.size)
-    return Points(descending[starts], counts * float(weights))
+    return Points(descending[starts], counts * float(weight))
 
 
 def _join(parts: list[Points]) -> Points:

@@ -12,8 +12,10 @@ import yaml
 from anomalib.cli.cli import AnomalibCLI
 from anomalib.data import Folder, MVTecLOCO
 from anomalib.engine import Engine
+from anomalib.pre_processing import PreProcessor
 from PIL import Image
 from sklearn.metrics import roc_auc_score
+from torchvision.transforms.v2 import CenterCrop, Compose, Resize
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.metrics import FPR_LIMITS, loco_evaluator
@@ -64,6 +66,17 @@ def test_scores_and_maps_are_raw_and_in_the_official_layout(category, tmp_path):
         assert written.shape == SHAPE
         assert written.max() == pytest.approx(float(anomaly_map.max()), rel=0.1)
     assert not list(tmp_path.glob("maps/**/*part*"))
+
+
+def test_maps_of_parts_of_images_are_not_taken_for_those_of_whole_ones(category, tmp_path):
+    model = BrightnessModel(evaluator=loco_evaluator())
+    model.pre_processor = PreProcessor(transform=Compose([Resize((32, 40), antialias=True), CenterCrop(24)]))
+    with pytest.raises(UserError, match="crops them: give the callback maps=False"):
+        run_test(category, tmp_path, PredictionWriter(dir=tmp_path / "maps"), model=model)
+    with pytest.warns(UserWarning, match="AU-sPRO is left out"):
+        figures = run_test(category, tmp_path, PredictionWriter(dir=tmp_path / "maps", maps=False), model=model)
+    assert not any("AUsPRO" in name for name in figures)
+    assert {"image_AUROC_logical", "pixel_AUROC"} <= figures.keys()
 
 
 def test_images_that_differ_in_their_suffix_keep_a_map_each(tmp_path, caplog):

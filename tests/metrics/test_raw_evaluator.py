@@ -303,6 +303,14 @@ def test_mvtec_ad_style_types_have_a_figure_each_and_a_mean(tmp_path):
     assert figures == pytest.approx({"image_AUROC_crack": 0.5, "image_AUROC_hole": 0.5, "image_AUROC_mean": 0.5})
 
 
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_told_with_its_image(tmp_path, score):
+    batch = batch_of([tmp_path / "good/0.png", tmp_path / "crack/1.png"], [0, 1])
+    batch.pred_score = torch.tensor([0.5, score])
+    with pytest.raises(UserError, match=r"crack/1.png is not a finite number.*--trainer.precision 32"):
+        AUROCPerType().update(batch)
+
+
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=2))
 @settings(deadline=None)
 def test_unit_interval_keeps_order_and_ties(values):

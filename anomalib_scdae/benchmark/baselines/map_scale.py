@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several maps of a model on one scale: that of their values on normal images."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
@@ -49,7 +49,7 @@ class MapScale(nn.Module):
 
 
 class MapScaleMixin:
-    """Fits the scale of a model's maps at each validation, to the weights as they are.
+    """Fits the scale of a model's maps at each validation and at the end of a training, to the weights as they are.
 
     The networks in ``model`` have a ``scale`` (:class:`MapScale`) and ``separate_maps``, from images to the maps that
     it standardises. It comes before ``AnomalibModule`` in the order of bases.
@@ -65,14 +65,18 @@ class MapScaleMixin:
         self.model.scale.fit(map(self.model.separate_maps, normal_validation_images(self)))
 
     def on_train_end(self) -> None:
-        """Where there is no normal image of validation, learn it from the training images."""
-        if has_normal_validation_images(self):
-            return
-        rank_zero_warn("There are no normal images of validation: the maps' scale is that of the training images.")
+        """Learn it once more: a training may end within an epoch, or never validate.
+
+        Where there is no normal image of validation, from the training images.
+        """
+        images = normal_validation_images(self)
+        if not has_normal_validation_images(self):
+            rank_zero_warn("There are no normal images of validation: the maps' scale is that of the training images.")
+            images = self._training_images()
         self.model.eval()
-        self.model.scale.fit(self.model.separate_maps(images) for images in self._training_images())
+        self.model.scale.fit(map(self.model.separate_maps, images))
         self.model.train()
 
-    def _training_images(self) -> Iterable[Tensor]:
+    def _training_images(self) -> Iterator[Tensor]:
         for batch in training_batches(self.trainer):
             yield transformed(self.pre_processor, images_of(batch).to(self.device))

@@ -70,6 +70,7 @@ class GalleryMixin:
         """Every image is read once, by one process, and then thresholds are taken from a validation."""
         return {
             "max_epochs": 1,
+            "max_steps": -1,
             "check_val_every_n_epoch": 1,
             "val_check_interval": 1.0,
             "num_sanity_val_steps": 0,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from anomalib.callbacks import ModelCheckpoint
 from anomalib.data import AnomalibDataModule, MVTecLOCO
 from anomalib.engine import Engine
 from anomalib.models import AnomalibModule
@@ -38,6 +39,7 @@ def make(name: str, **changes: Any) -> AnomalibModule:
 
 def engine(folder: Path, **trainer: Any) -> Engine:
     return Engine(
+        callbacks=[ModelCheckpoint(save_top_k=0)],  # files of hundreds of megabytes, which no test reads
         default_root_dir=folder,
         accelerator="cpu",
         logger=False,

@@ -42,6 +42,15 @@ def test_fine_stages_are_averaged_before_they_are_compared() -> None:
     assert disagreement(features(64, 64), features(64, 64, seed=1)).shape == (2, 1, 32, 32)
 
 
+def test_the_borders_are_looked_at_where_cells_do_not_divide_a_stage() -> None:
+    one = torch.rand(1, 4, 80, 80)
+    other = one.clone()
+    other[..., 79] = -1
+    differing = disagreement(one, other)
+    assert differing.shape[-2:] == (27, 27)
+    assert differing[..., -1].min() > differing[..., :-1].max()
+
+
 def test_the_context_of_any_position_is_that_of_the_whole_image() -> None:
     block = GlobalContextCondensing(16)
     embedding = torch.randn(1, 16, 8, 8, requires_grad=True)

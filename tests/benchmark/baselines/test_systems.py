@@ -158,6 +158,30 @@ def test_a_gallery_has_thresholds_after_its_only_epoch(name: str, loco_root: Pat
     assert not model.validate_final_weights
 
 
+@pytest.mark.parametrize("name", ["Spade", "Sinbad"])
+def test_a_gallery_has_every_image_whatever_the_limit_of_steps(name: str, loco_root: Path, tmp_path: Path) -> None:
+    data = loco(loco_root, batch_size=1)
+    whole = trained(name, data, tmp_path / "whole")
+    limited = make(name, visualizer=False)
+    engine(tmp_path / "limited", max_steps=1).fit(limited, datamodule=data)
+    torch.testing.assert_close(outputs(limited.eval(), data), outputs(whole, data))
+
+
+@pytest.mark.parametrize("name", ["Gcad", "DskdReconstruction"])
+def test_maps_have_their_scale_where_a_training_ends_within_an_epoch(
+    name: str, loco_root: Path, tmp_path: Path
+) -> None:
+    data = loco(loco_root, batch_size=1)
+    model = make(name, visualizer=False)
+    engine(tmp_path, max_epochs=-1, max_steps=2).fit(model, datamodule=data)
+    networks = model.eval().model
+    found = networks.scale.mean.clone(), networks.scale.std.clone()
+    images = [model.pre_processor.transform(batch.image) for batch in data.val_dataloader()]
+    networks.scale.fit(networks.separate_maps(batch) for batch in images)
+    torch.testing.assert_close(found, (networks.scale.mean, networks.scale.std))
+    assert (found[1] != 1).all()
+
+
 @pytest.mark.parametrize("name", ["Gcad", "DskdReconstruction"], indirect=True)
 def test_maps_have_the_scale_of_normal_images_of_validation(model: AnomalibModule, loco_root: Path) -> None:
     data = loco(loco_root)

@@ -42,4 +42,5 @@ def affinities(features: Tensor) -> Tensor:
 
 def _averaged(features: Tensor) -> Tensor:
     cells = -(-max(features.shape[-2:]) // POSITIONS)
-    return F.avg_pool2d(features, cells) if cells > 1 else features
+    # What is left over at the borders has cells of its own: no position goes unseen.
+    return F.avg_pool2d(features, cells, ceil_mode=True, count_include_pad=False) if cells > 1 else features
