@@ -123,7 +123,7 @@ ANOMALIB: dict[str, tuple[list[str]] | tuple[list[str], Callable[[], None]]] = {
     r"--trainer\.max_steps cannot be abc": ([*TRAIN, "--trainer.max_steps", "abc"],),
     r"Nothing would be trained with max_steps 0": ([*TRAIN, "--trainer.max_steps", "0"],),
     r"`max_epochs` must be a non-negative integer": ([*TRAIN, "--trainer.max_epochs", "-2"],),
-    r"SCDAE does not train in bf16-true": ([*TRAIN, "--trainer.precision", "bf16-true"],),
+    r"SCDAE does not work in bf16-true": ([*TRAIN, "--trainer.precision", "bf16-true"],),
     r"Not a directory \(.*blocked": ([*TRAIN, "--default_root_dir", "blocked"],),
     # Configurations.
     r"Problems parsing config": (["train", "--model", "SCDAE", "--config", "broken.yaml"],),

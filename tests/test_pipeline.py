@@ -19,7 +19,7 @@ from anomalib_scdae import SCDAE
 from anomalib_scdae.metrics.evaluate import evaluate
 from tests.conftest import CHANNELS, draw_folder, draw_image, draw_mask
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("narrow_networks")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("narrow_networks", "traced_once")]
 
 
 @pytest.fixture(autouse=True)
@@ -255,6 +255,7 @@ def test_users_own_folder(model_arguments: dict, tmp_path: Path, abnormal: bool)
     engine = Engine(max_steps=2, default_root_dir=tmp_path, accelerator="cpu")
     (figures,) = engine.train(SCDAE(**model_arguments), datamodule=data)
     model = engine.model
+    assert ("image_AUROC" in figures) == abnormal
     assert 0 <= figures.get("image_AUROC", 0) <= 1
     assert torch.isfinite(model.post_processor.image_threshold)
     assert (model.model.anomaly_map.upper > model.model.anomaly_map.lower).all()
@@ -292,3 +293,8 @@ def test_train_with_a_checkpoint_tests_the_new_weights(
     assert new["global_step"] == 3
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, new["state_dict"][name], equal_nan=True)
+    # Asked for once more, the checkpoint itself is meant.
+    engine.test(model, datamodule=datamodule, ckpt_path=checkpoint)
+    old = torch.load(checkpoint, weights_only=True)["state_dict"]
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, old[name], equal_nan=True)

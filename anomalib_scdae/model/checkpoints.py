@@ -9,6 +9,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.model.image_size import height_and_width
 from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.calibration import Calibration
 from anomalib_scdae.model.training.checkpoint_file import check_checkpoint_file
@@ -67,7 +68,9 @@ class SCDAECheckpoints(ScheduledTraining):
             self.training_files.hashes,
             checkpoint.get("scdae_training_files", []),
         )
-        self._adopt_architecture(checkpoint.get("hyper_parameters", {}))
+        saved = checkpoint.get("hyper_parameters", {})
+        self._adopt_architecture(saved)
+        self._adopt_image_size(saved)
         if self._trainer is None:
             return
         trainer: Any = self.trainer
@@ -80,10 +83,15 @@ class SCDAECheckpoints(ScheduledTraining):
                 )
                 raise UserError(msg)
             self._trained_from = _resolved(trainer.ckpt_path)
-            self.adopt_training(checkpoint.get("hyper_parameters", {}))
+            self.adopt_training(saved)
+            images = str(saved.get("penalty_images", "auto"))
+            if self.inputs.adopt_penalty_images(images):
+                rank_zero_info(f"From the checkpoint: penalty_images={images!r}.")
+                self.hparams["penalty_images"] = images
         elif trainer.state.fn == TrainerFn.TESTING and self._trained_from == _resolved(trainer.ckpt_path) is not None:
             self._keep_trained_weights(checkpoint)
             self.training_files.hashes = trained_with
+            self._trained_from = None  # whoever tests that checkpoint once more means it
         if trainer.datamodule is not None and trainer.state.fn is not None:
             # The checkpoint's pre-processor may resize to another size than the one the datasets were set up with.
             trainer.datamodule.setup(trainer.state.fn)
@@ -101,13 +109,20 @@ class SCDAECheckpoints(ScheduledTraining):
         self.model = rebuilt.to(memory_format=torch.channels_last).to(self.device)
         self.hparams.update(self.model.options)
 
+    def _adopt_image_size(self, saved: dict[str, Any]) -> None:
+        """Say where another size was asked for than the checkpoint's pre-processor resizes to."""
+        name = "image_size"
+        if name in saved and height_and_width(saved[name]) != height_and_width(self.hparams[name]):
+            rank_zero_info(f"From the checkpoint: {name}={saved[name]!r}.")
+            self.hparams[name] = saved[name]
+
     def _keep_trained_weights(self, checkpoint: dict[str, Any]) -> None:
         """Test what training has just made: `anomalib train --ckpt_path` would load the old checkpoint once more."""
         checkpoint["state_dict"] = self.state_dict()
         checkpoint["callbacks"] = {}  # the post-processor is a callback too, and would get its old thresholds back
         rank_zero_warn(
             "Testing the weights that training has just made, not the checkpoint it started from "
-            f"({self._trained_from}); for the figures of the latter, run `anomalib test` with it."
+            f"({self._trained_from}); for the figures of the latter, test it once more (`anomalib test`)."
         )
 
 

@@ -30,7 +30,7 @@ from anomalib_scdae.model.image_size import check_image_size, height_and_width
 from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.calibration import Calibration
 from anomalib_scdae.model.training.checkpoint_file import guard_checkpoints
-from anomalib_scdae.model.training.checks import check_trained, check_training
+from anomalib_scdae.model.training.checks import check_precision, check_trained, check_training
 from anomalib_scdae.model.training.data_set import check_before_training, set_up
 from anomalib_scdae.model.training.exact_resume import ExactResume
 from anomalib_scdae.model.training.finite_loss import FiniteLoss
@@ -44,7 +44,7 @@ from anomalib_scdae.model.training.step_time import StepTimeNotice
 from anomalib_scdae.model.training.teacher_cache import TeacherCache
 from anomalib_scdae.model.training.teacher_statistics import fit_statistics, share_with_averages, training_image_size
 from anomalib_scdae.model.training.training_files import TrainingFiles
-from anomalib_scdae.model.training.training_set import images_of, training_dataset
+from anomalib_scdae.model.training.training_set import gives_images_as_read, images_of, training_dataset
 
 
 class SCDAE(FoldedExport, SCDAECheckpoints, AnomalibModule):  # type: ignore[misc]  # as Anomalib's own export is
@@ -173,7 +173,9 @@ class SCDAE(FoldedExport, SCDAECheckpoints, AnomalibModule):  # type: ignore[mis
     def setup(self, stage: str) -> None:
         """Refuse what could not end well, before anything is loaded."""
         guard_checkpoints(self.trainer, SCDAE)
+        check_precision(self.trainer)
         if stage == TrainerFn.FITTING:
+            self._trained_from = None  # until a checkpoint is loaded
             check_training(self.trainer)
             check_before_training(self.trainer.datamodule)
         datamodule = self.trainer.datamodule
@@ -187,11 +189,11 @@ class SCDAE(FoldedExport, SCDAECheckpoints, AnomalibModule):  # type: ignore[mis
         self.model.train()  # Lightning leaves the mode as it is: a model that has just predicted would not train
         self.inputs.load_teacher(self.model)
         size = training_image_size(self.trainer, self.transformed)
-        source = self.inputs.open_penalty_images(size, self.resume.seed)
+        source = self.inputs.open_penalty_images(size, self.resume.seed, resumed=bool(self.trainer.ckpt_path))
         rank_zero_info(f"SCDAE: teacher {self.inputs.resolved['teacher']}; penalty images {source}.")
-        cache = TeacherCache.fitting(
-            self.model, size, training_dataset(self.trainer), self.pre_processor, self.image_cache.room(self.trainer)
-        )
+        room = self.image_cache.room(self.trainer)
+        dataset = training_dataset(self.trainer) if gives_images_as_read(self.trainer) else None
+        cache = TeacherCache.fitting(self.model, size, dataset, self.pre_processor, room)
         if "penalty_images" not in self.inputs.resolved or not self.trainer.ckpt_path:  # not those of what is resumed
             fit_statistics(self.model, self.trainer, self.transformed, cache)
             share_with_averages(self.trainer, self)
@@ -256,4 +258,4 @@ class SCDAE(FoldedExport, SCDAECheckpoints, AnomalibModule):  # type: ignore[mis
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what belongs to a training run when the module is exported whole."""
-        return {**self.__dict__, "_teacher_cache": None}
+        return {**super().__getstate__(), "_teacher_cache": None, "_unlimited": None}

@@ -255,10 +255,12 @@ class SCDAEModel(DistanceModel):
         """Return how far images ``(B, 3, H, W)`` are from normal, before anything is normalised.
 
         Equation 11 for the local map ``(T - S')^2``; ``(Y_k - S'')^2`` for the global ones. In evaluation mode and
-        without gradients, the folded model computes them; a compact model's are always the compact ones, with gradients
-        of the images but not of the weights.
+        without gradients of the weights, the folded model computes them; a compact model's are always the compact ones,
+        with gradients of the images but not of the weights.
         """
-        if self.training or (torch.is_grad_enabled() and not self.is_compact):
+        learns = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters())
+        # What belongs to the present weights cannot be asked of those of a graph that is being made.
+        if self.training or ((learns or torch.compiler.is_compiling()) and not self.is_compact):
             return self.plain_distances(images)
         return self.folded().distances(images)
 

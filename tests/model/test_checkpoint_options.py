@@ -4,6 +4,7 @@
 import inspect
 from typing import Any
 
+import pytest
 import torch
 
 from anomalib_scdae import SCDAE
@@ -20,6 +21,18 @@ def test_a_checkpoint_from_before_the_context_score_has_none() -> None:
     loaded = SCDAE(context_weight=1.0)
     loaded.on_load_checkpoint({"hyper_parameters": saved})
     assert loaded.model.context_score is None
+
+
+def test_a_checkpoint_of_another_image_size_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    loaded = SCDAE(image_size=512)
+    with caplog.at_level("INFO"):
+        loaded.on_load_checkpoint({"hyper_parameters": dict(SCDAE(image_size=[256, 256]).hparams)})
+    assert "From the checkpoint: image_size=[256, 256]." in caplog.text
+    assert loaded.hparams["image_size"] == [256, 256]
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        SCDAE().on_load_checkpoint({"hyper_parameters": dict(SCDAE(image_size=[256, 256]).hparams)})
+    assert "From the checkpoint" not in caplog.text
 
 
 def test_a_checkpoint_brings_its_options_along() -> None:

@@ -145,17 +145,15 @@ def quarters_moved(images: torch.Tensor) -> torch.Tensor:
     return images.roll((height // 2, width // 2), dims=(-2, -1))
 
 
-class _FactorsAndTerms:
-    """What the context modules make of the decoders' outputs, by image and channel.
+class _FactorsAndTerms(NamedTuple):
+    """What the context modules make of the decoders' outputs, by image and channel, each ``(K, B, C)``.
 
-    Args:
-        factors: ``(K, B, C)``.
-        terms: ``(K, B, C)``.
-        squares: Mean squares of the decoders' outputs, ``(K, B, C)``.
+    ``squares`` are the mean squares of these outputs.
     """
 
-    def __init__(self, factors: torch.Tensor, terms: torch.Tensor, squares: torch.Tensor) -> None:
-        self.factors, self.terms, self.squares = factors, terms, squares
+    factors: torch.Tensor
+    terms: torch.Tensor
+    squares: torch.Tensor
 
     @classmethod
     def of(cls, outputs: list[Affine]) -> "_FactorsAndTerms":

@@ -28,18 +28,22 @@ def check_training(trainer: Trainer) -> None:
     if pre_processor is not None and extract_transforms_by_type(pre_processor.transform, Normalize):
         msg = "The pre-processor holds a Normalize, but SCDAE's networks normalise by themselves: remove it."
         raise UserError(msg)
-    if str(trainer.precision).endswith("-true") and trainer.precision != "32-true":
-        msg = (
-            f"SCDAE does not train in {trainer.precision}, since losses and statistics need float32: use "
-            "--trainer.precision bf16-mixed or 16-mixed, or leave the precision out."
-        )
-        raise UserError(msg)
     if isinstance(trainer.accelerator, CPUAccelerator) and trainer.precision == "bf16-mixed":
         _warn_where_bf16_is_slow()
     if trainer.world_size > 1 and getattr(trainer, "datamodule", None) is None:
         msg = (
             "Training in several processes needs a datamodule instead of loaders, so that each process can "
             "compute the statistics of the whole set: pass datamodule=..., or use one device."
+        )
+        raise UserError(msg)
+
+
+def check_precision(trainer: Trainer) -> None:
+    """Raise a :class:`UserError` if the weights would be brought into another precision than float32."""
+    if str(trainer.precision).endswith("-true") and trainer.precision != "32-true":
+        msg = (
+            f"SCDAE does not work in {trainer.precision}, since losses and statistics need float32: use "
+            "--trainer.precision bf16-mixed or 16-mixed, or leave the precision out."
         )
         raise UserError(msg)
 
@@ -72,19 +76,14 @@ def check_trained(networks: SCDAEModel) -> None:
 
 def check_exportable(networks: SCDAEModel) -> None:
     """Raise a :class:`UserError` if a compact model was asked for and not fitted; warn if nothing was ever trained."""
-    warn_untrained(networks)
-    if is_trained(networks) and networks.compaction is not None and not networks.is_compact:
-        msg = (
-            "compact: true needs normal images for weights that were trained without it: run `anomalib-scdae compact` "
-            "with their checkpoint and the training data, and export the checkpoint that it writes."
-        )
-        raise UserError(msg)
-
-
-def warn_untrained(networks: SCDAEModel) -> None:
-    """Warn if ``networks`` that are about to be exported have never been trained."""
     if not is_trained(networks):
         rank_zero_warn(
             "EXPORTING AN UNTRAINED MODEL: this SCDAE was never trained, so the exported model's scores will mean "
             "nothing; pass the checkpoint of a training (--ckpt_path), or train it first."
         )
+    elif networks.compaction is not None and not networks.is_compact:
+        msg = (
+            "compact: true needs normal images for weights that were trained without it: run `anomalib-scdae compact` "
+            "with their checkpoint and the training data, and export the checkpoint that it writes."
+        )
+        raise UserError(msg)

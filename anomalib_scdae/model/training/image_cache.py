@@ -81,7 +81,10 @@ class CachedImages(Dataset):
         normal = (dataset.samples.label_index == LabelName.NORMAL).to_numpy().nonzero()[0]
         if not len(normal):
             return None
-        template: Any = dataset[int(normal[0])]
+        item = dataset[int(normal[0])]
+        if type(item) is not ImageItem:  # but one that holds more, such as depth
+            return None
+        template: Any = item
         if template.image.nbytes * len(dataset) > limit:
             return None
         return cls(dataset, template, workers)

@@ -21,13 +21,14 @@ class ScheduledTraining(LightningModule):
         schedule: See :mod:`~anomalib_scdae.model.training.schedule`.
         lr: Learning rate of Adam, the schedule's or the user's, or what a callback has found.
         weight_decay: Weight decay of Adam.
+        _unlimited: A trainer to which the user has given no limit, so that it trains as long as the schedule says.
     """
 
     model: torch.nn.Module
     schedule: Schedule
     lr: float
     weight_decay: float
-    _has_own_length = False
+    _unlimited: Trainer | None = None
     _set_up_seconds = 0.0
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -59,6 +60,8 @@ class ScheduledTraining(LightningModule):
         A hook would come too late: Lightning replaces a missing limit by 1000 epochs before it calls the first one.
         """
         LightningModule.trainer.fset(self, trainer)  # type: ignore[attr-defined]
+        if trainer is not self._unlimited:
+            self._unlimited = None
         if (
             trainer is not None
             and trainer.state.fn == TrainerFn.FITTING
@@ -67,7 +70,7 @@ class ScheduledTraining(LightningModule):
             and not timers_of(trainer)
         ):
             trainer.fit_loop.epoch_loop.max_steps = self.schedule.steps
-            self._has_own_length = True
+            self._unlimited = trainer
             rank_zero_info(
                 f"Neither max_steps nor max_epochs is given: training for the {self.hparams['schedule']} schedule's "
                 f"{self.schedule.steps:,} steps (--trainer.max_steps changes that)."
@@ -104,5 +107,5 @@ class ScheduledTraining(LightningModule):
             rank_zero_info("From the checkpoint: " + ", ".join(f"{key}={v!r}" for key, v in different.items()) + ".")
         self.hparams.update(different)
         self.schedule, self.weight_decay = SCHEDULES[name], known["weight_decay"]
-        if self._has_own_length:
-            self.trainer.fit_loop.epoch_loop.max_steps = self.schedule.steps
+        if self._unlimited is not None and self.trainer is self._unlimited:
+            self._unlimited.fit_loop.epoch_loop.max_steps = self.schedule.steps

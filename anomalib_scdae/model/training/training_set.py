@@ -7,11 +7,15 @@ from typing import Any, cast
 
 import torch
 from anomalib.data import AnomalibDataset, Batch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch.utils.data import DataLoader, Subset
 
 from anomalib_scdae.errors import UserError
+
+#: Where Lightning lets datamodules and models change a batch.
+BATCH_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
 def images_of(batch: Batch) -> torch.Tensor:
@@ -40,6 +44,17 @@ def training_dataset(trainer: Trainer) -> AnomalibDataset:
     raise UserError(msg)
 
 
+def gives_images_as_read(trainer: Trainer) -> bool:
+    """Return whether neither a collate function nor a hook of datamodule or model changes what the dataset gives."""
+    loader: Any = trainer.train_dataloader
+    dataset = training_dataset(trainer)
+    if getattr(loader, "collate_fn", None) != getattr(dataset, "collate_fn", None):
+        return False
+    datamodule = getattr(trainer, "datamodule", None) or LightningDataModule()
+    owners = {LightningDataModule: datamodule, LightningModule: trainer.lightning_module}
+    return not any(is_overridden(hook, owner, parent) for hook in BATCH_HOOKS for parent, owner in owners.items())
+
+
 def has_training_set(trainer: Trainer) -> bool:
     """Return whether :func:`training_dataset` would find one."""
     return hasattr(getattr(trainer, "datamodule", None), "train_data") or trainer.train_dataloader is not None
@@ -55,7 +70,10 @@ def spread_over_training(trainer: Trainer, count: int) -> DataLoader:
     indices = range(0, len(dataset), max(1, -(-len(dataset) // count)))
     # A loader may be of any dataset, as of a part of Anomalib's.
     loader: Any = trainer.train_dataloader
-    collate = dataset.collate_fn if hasattr(dataset, "collate_fn") else loader.collate_fn
+    collate = getattr(loader, "collate_fn", None)
+    if collate is None:  # as in a validation, which knows no loader of the training
+        datamodule = getattr(trainer, "datamodule", None)
+        collate = getattr(datamodule, "external_collate_fn", None) or getattr(dataset, "collate_fn", None)
     return DataLoader(Subset(dataset, list(indices)), batch_size=1, collate_fn=collate)
 
 

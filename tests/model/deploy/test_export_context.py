@@ -17,7 +17,7 @@ from anomalib_scdae.model.context_score import cell_means
 from tests.conftest import CHANNELS
 from tests.loco_data import make_category
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("narrow_networks")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("narrow_networks", "traced_once")]
 
 PRECISE = {"INFERENCE_PRECISION_HINT": "f32"}
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """INT8 exports: which images they see, what they keep in floating point, and how close they come."""
 
+import gc
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +72,28 @@ def test_never_calibrates_with_test_or_abnormal_images(tmp_path: Path, split: st
     assert not set(paths) & set(data.test_data.samples["image_path"])
 
 
+def test_a_split_that_is_there_stays_and_one_that_is_drawn_without_a_seed_is_told(tmp_path: Path) -> None:
+    data = _folder(tmp_path, val_split_mode="from_test")
+    with pytest.warns(UserWarning, match="may have been test images after the training: give both"):
+        _paths(data)
+    before = list(data.val_data.samples["image_path"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _paths(data)
+        _paths(_folder(tmp_path, val_split_mode="from_test", seed=1))
+    assert list(data.val_data.samples["image_path"]) == before
+
+
+def test_images_that_anomalib_makes_outlive_the_calibration(tmp_path: Path) -> None:
+    """A synthetic dataset deletes its files with its last copy."""
+    data = _folder(tmp_path, val_split_mode="synthetic", seed=0)
+    images = CalibrationImages(*calibration_set(data), _Input("?,3,?,?"))
+    assert len(list(images)) == len(images)
+    del images
+    gc.collect()
+    assert all(Path(path).is_file() for path in data.val_data.samples["image_path"])
+
+
 def test_accuracy_is_not_watched_on_a_validation_set_that_is_the_test_set(tmp_path: Path, loco_root: Path) -> None:
     for split, watched in (("same_as_test", False), ("from_test", True)):
         data = _folder(tmp_path, val_split_mode=split)
@@ -109,9 +133,18 @@ def test_calibration_leaves_augmentations_out(loco_root: Path) -> None:
 def test_without_images_the_reason_is_said_at_once(
     model_arguments: dict, tmp_path: Path, compression: CompressionType
 ) -> None:
-    with pytest.raises(UserError, match=f"{compression.name}.*pass datamodule"):
-        SCDAE(**model_arguments).to_openvino(tmp_path, compression_type=compression)
+    for name in (compression, compression.value):  # which Anomalib takes as well
+        with pytest.raises(UserError, match=f"{compression.name}.*pass datamodule"):
+            SCDAE(**model_arguments).to_openvino(tmp_path, compression_type=name)
     assert not list(tmp_path.iterdir())
+
+
+def test_without_a_resizing_the_size_must_be_given_and_large_enough(model_arguments: dict, tmp_path: Path) -> None:
+    model = SCDAE(pre_processor=False, **model_arguments)
+    with pytest.raises(UserError, match="cannot resize: give --input_size"):
+        model.to_onnx(tmp_path)
+    with pytest.raises(UserError, match="An image size of 128 x 256 is too small"):
+        model.to_onnx(tmp_path, input_size=(128, 256))
 
 
 def test_an_impossible_drop_is_refused(model_arguments: dict, tmp_path: Path, loco_root: Path) -> None:
@@ -172,7 +205,7 @@ def test_int8_maps_are_close_and_only_convolutions_quantised(
 ) -> None:
     import openvino
 
-    quantised = quantize(openvino.Core().read_model(exported), compression, _loco(loco_root), max_drop=0.5)
+    quantised = quantize(openvino.Core().read_model(exported), compression, _loco(loco_root), None, max_drop=0.5)
     _close(model, quantised, SIZE)
     in_int8 = {
         target.get_node().get_type_name()

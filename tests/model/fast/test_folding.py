@@ -97,6 +97,21 @@ def test_the_fold_is_used_for_evaluation_only_and_follows_the_weights() -> None:
     assert model.branches[0].context[0].conv.weight.grad is not None
 
 
+def test_weights_that_learn_nothing_are_folded_with_gradients_on_and_never_within_a_graph(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As those of a whole module that was exported."""
+    model, images = _model().requires_grad_(requires_grad=False), torch.rand(1, 3, 256, 256)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.compiler, "is_compiling", lambda: True)
+        plain = model.distances(images)
+    assert model._folded is None
+    folded = model.distances(images)
+    assert model._folded is not None
+    assert not folded.maps.requires_grad
+    torch.testing.assert_close(folded.maps, plain.maps, rtol=1e-3, atol=1e-5)
+
+
 def test_the_fold_follows_a_fused_optimizer() -> None:
     """It changes weights without raising their version; and Lightning sets the mode without calling ``train``."""
     model, images = _model(branches=[[]]), torch.rand(1, 3, 256, 256)

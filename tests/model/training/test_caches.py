@@ -2,10 +2,12 @@
 """What is kept in memory equals what is computed or read anew."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
-from anomalib.data import AnomalibDataset, Folder, MVTecLOCO
+from anomalib.data import AnomalibDataset, Folder, ImageItem, MVTecLOCO
 from anomalib.engine import Engine
 from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -16,6 +18,7 @@ from anomalib_scdae import SCDAE
 from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.image_cache import CachedImages, always_gives_the_same_images, is_repeatable
 from anomalib_scdae.model.training.teacher_cache import TeacherCache
+from anomalib_scdae.model.training.training_set import gives_images_as_read, spread_over_training
 from tests.conftest import CHANNELS
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
@@ -89,6 +92,57 @@ def test_nothing_is_kept_that_does_not_fit_or_may_change(dataset: object) -> Non
     assert CachedImages.wrap(dataset, PLENTY, workers=0) is None
     dataset._samples = dataset._samples.iloc[[0, 0]]
     assert not always_gives_the_same_images(dataset)
+
+
+def test_items_that_hold_more_than_an_image_are_not_kept(dataset: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those with depth, whose batches would lack it."""
+
+    class DepthItem(ImageItem):
+        pass
+
+    read = type(dataset).__getitem__
+
+    def with_depth(self: AnomalibDataset, index: int) -> DepthItem:
+        return DepthItem(**vars(read(self, index)))
+
+    with_depth.__module__ = read.__module__
+    monkeypatch.setattr(type(dataset), "__getitem__", with_depth)
+    assert always_gives_the_same_images(dataset)
+    assert CachedImages.wrap(dataset, PLENTY, workers=0) is None
+
+
+def test_what_changes_images_behind_the_dataset_is_noticed(loco_root: Path) -> None:
+    """Features that are kept by an image's path would be those of another picture."""
+
+    class Augmenting(MVTecLOCO):
+        def on_after_batch_transfer(self, batch: object, dataloader_idx: int) -> object:
+            del dataloader_idx
+            return batch
+
+    def trainer_of(data: MVTecLOCO) -> Any:
+        return SimpleNamespace(datamodule=data, train_dataloader=data.train_dataloader(), lightning_module=SCDAE())
+
+    plain, augmenting = (kind(root=loco_root, category="part", num_workers=0) for kind in (MVTecLOCO, Augmenting))
+    for data in (plain, augmenting):
+        data.setup()
+    assert gives_images_as_read(trainer_of(plain))
+    assert not gives_images_as_read(trainer_of(augmenting))
+    loaders_alone = trainer_of(plain)
+    loaders_alone.datamodule = None
+    assert gives_images_as_read(loaders_alone)
+    plain.external_collate_fn = list
+    assert not gives_images_as_read(trainer_of(plain))
+    loaders_alone.train_dataloader = plain.train_dataloader()
+    assert not gives_images_as_read(loaders_alone)
+
+
+def test_images_that_stand_in_are_collated_as_those_of_the_training(loco_root: Path) -> None:
+    data = MVTecLOCO(root=loco_root, category="part", num_workers=0)
+    data.setup()
+    data.external_collate_fn = lambda items: ["collated", *(item.image_path for item in items)]
+    for loader in (data.train_dataloader(), None):
+        trainer: Any = SimpleNamespace(datamodule=data, train_dataloader=loader)
+        assert [batch[0] for batch in spread_over_training(trainer, 2)] == ["collated"] * 2
 
 
 def test_datasets_of_others_are_read_anew(dataset: object) -> None:

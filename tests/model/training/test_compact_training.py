@@ -16,7 +16,7 @@ from anomalib_scdae.cli import main
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.deploy import compact_checkpoint
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("narrow_networks")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("narrow_networks", "traced_once")]
 
 #: Few steps on few images tell no module from the identity: their start is made to matter, and different ranks too.
 OPTIONS = {"teacher_out_channels": 16, "identity_init": False}

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """One object that is trained twice, and models made where gradients are off."""
 
+import copy
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from anomalib.data import MVTecLOCO
+from anomalib.deploy import ExportType, TorchInferencer
 from anomalib.engine import Engine
 from lightning.pytorch import Callback, Trainer
 
@@ -45,6 +47,28 @@ def test_a_second_training_has_its_own_order_unless_a_checkpoint_brings_one(
     assert first != second
     assert _seed_of_a_fit(model, loco_root, tmp_path, tmp_path / f"{first}.ckpt") == first
     assert _seed_of_a_fit(model, loco_root, tmp_path) not in {first, second}
+
+
+@pytest.mark.slow
+def test_a_model_that_was_just_trained_is_copied_and_exported_without_its_trainer(
+    loco_root: Path, model_arguments: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRUST_REMOTE_CODE", "1")  # Anomalib asks for it before it unpickles a module
+    data = MVTecLOCO(root=loco_root, category="part", train_batch_size=1, num_workers=0)
+    model = SCDAE(**model_arguments)
+    engine = Engine(max_steps=1, default_root_dir=tmp_path, accelerator="cpu", logger=False, enable_progress_bar=False)
+    engine.fit(model, datamodule=data)
+    assert copy.deepcopy(model)._trainer is None
+    path = engine.export(model, ExportType.TORCH, export_root=tmp_path)
+    assert any(parameter.requires_grad for parameter in model.model.student.parameters())
+    assert path.stat().st_size < 1.5 * sum(value.nbytes for value in model.state_dict().values())
+    image = next((loco_root / "part/test/good").iterdir())
+    inferencer = TorchInferencer(path, device="cpu")
+    found = inferencer.predict(image)
+    assert not found.anomaly_map.requires_grad
+    assert inferencer.model.model._folded is not None  # which is the faster way
+    (expected,) = engine.predict(model, data_path=image)
+    torch.testing.assert_close(found.pred_score.flatten(), expected.pred_score.flatten(), atol=1e-5, rtol=0)
 
 
 @pytest.mark.slow

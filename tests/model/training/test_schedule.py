@@ -12,8 +12,9 @@ from anomalib.data import MVTecLOCO
 from anomalib.engine import Engine
 from hypothesis import given
 from hypothesis import strategies as st
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateFinder, Timer
+from lightning.pytorch.trainer.states import TrainerFn
 
 from anomalib_scdae import SCDAE
 from anomalib_scdae.errors import UserError
@@ -103,6 +104,17 @@ def test_schedule_gives_the_rate_unless_the_user_does():
     assert SCDAE(schedule="fast", lr=5e-4).lr == 5e-4
 
 
+def test_a_limit_counts_also_where_an_earlier_training_of_the_model_had_none():
+    model = SCDAE()
+    for limits, before, after in (({}, 70_000, 2_000), ({"max_steps": 5}, 5, 5), ({}, 2_000, 2_000)):
+        trainer = Trainer(accelerator="cpu", logger=False, **limits)
+        trainer.state.fn = TrainerFn.FITTING
+        model.trainer = trainer
+        assert trainer.max_steps == before
+        model.adopt_training({"schedule": "fast"})
+        assert trainer.max_steps == after
+
+
 def test_unknown_schedule_is_refused_in_a_sentence():
     with pytest.raises(UserError, match="Unknown schedule 'slow': choose one of paper, fast"):
         SCDAE(schedule="slow")
@@ -172,11 +184,12 @@ def test_a_resumed_training_is_that_of_its_checkpoint_but_for_a_learning_rate_th
         return rates.seen, engine.trainer.optimizers[0].param_groups[0]
 
     train(SCDAE(schedule="fast", lr=2e-3, weight_decay=0.25, **model_arguments), 2)
-    resumed = SCDAE(**model_arguments)
+    resumed = SCDAE(**{**model_arguments, "penalty_images": "auto"})
     rates, group = train(resumed, 4, tmp_path / "2.ckpt")
     assert resumed.schedule is SCHEDULES["fast"]
     assert (resumed.hparams["schedule"], resumed.hparams["lr"], resumed.hparams["weight_decay"]) == ("fast", 2e-3, 0.25)
     assert group["weight_decay"] == 0.25
+    assert resumed.inputs.penalty_images == resumed.hparams["penalty_images"] == model_arguments["penalty_images"]
     assert rates == pytest.approx([2e-3 * 0.3 * 5 / 12, 2e-3 * 0.4 * 0.01])
     # A rate that is given counts from the first step on, and stays that of a training that is resumed once more.
     slower = SCDAE(lr=1e-5, **model_arguments)

@@ -27,11 +27,11 @@ FAST_BIAS_CORRECTION = False
 def quantize(
     model: "Model",
     compression_type: CompressionType,
-    datamodule: AnomalibDataModule | None = None,
-    metric: Metric | None = None,
-    max_drop: float = 0.01,
+    datamodule: AnomalibDataModule | None,
+    metric: Metric | None,
+    max_drop: float,
 ) -> "Model":
-    """Quantise an exported SCDAE.
+    """Quantise an exported SCDAE, after :func:`check_quantizable` has let its arguments pass.
 
     Args:
         model: The model in floating point.
@@ -44,13 +44,14 @@ def quantize(
         max_drop: How much of the metric ``INT8_ACQ`` may lose.
 
     Raises:
-        UserError: If images or NNCF are missing.
+        UserError: If there is no normal image.
     """
     import nncf
 
     ignored = nncf.IgnoredScope(names=floating_point_operations(model), validate=False)
     if compression_type is CompressionType.INT8:
         return nncf.compress_weights(model, ignored_scope=ignored)
+    assert datamodule is not None  # noqa: S101 - for the type checker; that was checked
     images = CalibrationImages(*calibration_set(datamodule, compression_type), model)
     calibration = nncf.Dataset(images, attrgetter("pixels"))
     options: dict[str, Any] = {
