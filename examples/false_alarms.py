@@ -85,7 +85,7 @@ def scores(model: AnomalibModule, files: list[Path], change: Change) -> dict[str
 def load(path: Path) -> AnomalibModule:
     """Load a checkpoint of SCDAE, or what a cell of a benchmark has trained."""
     if path.suffix == ".ckpt":
-        return SCDAE.load_from_checkpoint(path).eval()
+        return SCDAE.load_from_checkpoint(path, map_location="cpu").eval()
     return load_trained(path if path.is_dir() else path.parent)
 
 
@@ -107,6 +107,9 @@ def main() -> None:
     model = load(options.model)
     folders = (options.validation, options.good, options.anomalous)
     validation, good, anomalous = (sorted(get_image_filenames(f))[: options.limit] if f else [] for f in folders)
+    for folder, files in ((options.validation, validation), (options.good, good)):
+        if not files:
+            parser.error(f"{folder} holds no images")
     thresholds = {name: values.max() for name, values in scores(model, validation, CHANGES["as they are"]).items()}
     headings = [*thresholds, *(f"AUROC {name}" for name in thresholds if anomalous)]
     print(f"{'false alarms':24}" + "".join(f"{name:>15}" for name in headings))

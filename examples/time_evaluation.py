@@ -37,6 +37,8 @@ def main() -> None:
             process = multiprocessing.get_context("spawn").Process(target=measure, args=(task, folder))
             process.start()
             process.join()
+            if process.exitcode:
+                raise SystemExit(process.exitcode)
 
 
 def make_data(folder: Path, images: int, shape: tuple[int, int]) -> None:

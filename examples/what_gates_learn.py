@@ -78,7 +78,7 @@ def summary(values: torch.Tensor) -> dict[str, float]:
 
 def load(path: Path) -> AnomalibModule:
     """Load a checkpoint of SCDAE, or what a cell of a benchmark has trained."""
-    return load_trained(path) if path.is_dir() else SCDAE.load_from_checkpoint(path).eval()
+    return load_trained(path) if path.is_dir() else SCDAE.load_from_checkpoint(path, map_location="cpu").eval()
 
 
 def main() -> None:

@@ -33,7 +33,8 @@ class Cell:
     """One run: a row on one category with one seed, and all that is needed to repeat it.
 
     ``latency`` has the model that the cell is timed against, and ``is_timed`` tells whether that is asked for.
-    ``weights_of`` has ``id``, ``model`` and ``trainer`` of another cell, whose weights are tested in place of own ones.
+    ``weights_of`` has the ``id`` of another cell, whose weights are tested in place of own ones, and what decides on
+    them.
     """
 
     id: str
@@ -235,7 +236,9 @@ class CellFolder:
 def _without_ratios(latency: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was timed without the ratios to what it was timed against."""
     return {
-        name: {key: value for key, value in entry.items() if key != "ratio"} if isinstance(entry, dict) else entry
+        name: {key: value for key, value in entry.items() if not key.startswith("ratio")}
+        if isinstance(entry, dict)
+        else entry
         for name, entry in latency.items()
     }
 

@@ -4,7 +4,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import product
@@ -16,7 +16,7 @@ from anomalib.models import AnomalibModule
 from anomalib.models.components import MemoryBankMixin
 from lightning.pytorch import Trainer
 
-from anomalib_scdae.benchmark.cells import Cell
+from anomalib_scdae.benchmark.cells import DECISIVE, Cell
 from anomalib_scdae.benchmark.classes import (
     DATA_MODULES,
     MODEL_MODULES,
@@ -235,9 +235,8 @@ class Grid:
         if row.weights_of is None:
             return None
         source = next(other for other in self.rows if other.name == row.weights_of)
-        others = {name: value for name in ("data", "backbone_weights") if (value := getattr(source, name))}
-        name = _cell_id(source, dataset, category, seed)
-        return {"id": name, "model": self.model(source), "trainer": {**self.trainer, **source.trainer}, **others}
+        cell = self._cell(source, dataset, category, seed)
+        return {name: getattr(cell, name) for name in ("id", *DECISIVE) if name != "weights_of"}
 
     def _latency(self) -> dict[str, Any]:
         """Return what rows are timed against, if there is a baseline."""
@@ -308,9 +307,22 @@ def parse_grid(
         for dataset in grid.datasets:
             where = f"Dataset '{dataset.name}'"
             check_arguments(dataset.data_class, dataset.arguments(dataset.categories[0], row), where)
+    _check_names(grid.datasets)
     for dataset in grid.datasets:
         _check_folders(dataset)
     return grid
+
+
+def _check_names(datasets: Iterable[Dataset]) -> None:
+    """Raise a :class:`UserError` if entries that differ in more than their categories would be one in the tables."""
+    first: dict[str, Dataset] = {}
+    for dataset in datasets:
+        if replace(dataset, categories=[]) != replace(first.setdefault(dataset.name, dataset), categories=[]):
+            msg = (
+                f"Two entries of datasets are called '{dataset.name}' and differ in their settings, but would be one "
+                "in the tables: give each a name."
+            )
+            raise UserError(msg)
 
 
 def _row(entry: Mapping[str, Any], number: int) -> Row:

@@ -91,7 +91,7 @@ def compose_gallery(
         msg = "A gallery needs at least one image: the list of rows is empty."
         raise UserError(msg)
     titles = list(columns) if columns is not None else list(dict.fromkeys(name for row in rows for name in row.maps))
-    low, high = value_range or _value_range([row.maps[name] for row in rows for name in titles if name in row.maps])
+    low, high = value_range or common_range([row.maps[name] for row in rows for name in titles if name in row.maps])
     width = (2 + len(titles)) * cell_size
     strips = [_labels(["input", "ground truth", *titles], cell_size)]
     for row in rows:
@@ -126,11 +126,13 @@ def _to_gray(anomaly_map: NDArray[np.floating], value_range: tuple[float, float]
     return Image.fromarray(np.rint(np.asarray(smooth) * 255).astype(np.uint8))
 
 
-def _value_range(maps: Sequence[AnyMap]) -> tuple[float, float]:
-    if not maps:
+def common_range(maps: Sequence[AnyMap]) -> tuple[float, float]:
+    """Return the 0.5 % and 99.5 % quantiles of all values of the maps, or 0 and 1 if there are none."""
+    values = np.concatenate([_as_array(anomaly_map).ravel() for anomaly_map in maps] or [np.empty(0)])
+    values = values[np.isfinite(values)]
+    if not values.size:
         return 0.0, 1.0
-    values = np.concatenate([_as_array(anomaly_map).ravel() for anomaly_map in maps])
-    low, high = np.quantile(values[np.isfinite(values)], QUANTILES)
+    low, high = np.quantile(values, QUANTILES)
     return float(low), float(high)
 
 

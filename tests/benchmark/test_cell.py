@@ -5,6 +5,7 @@ import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -22,9 +23,12 @@ from anomalib_scdae.benchmark.cell.build import (
     load_weights,
     save_weights,
 )
-from anomalib_scdae.benchmark.cells import CellFolder
+from anomalib_scdae.benchmark.cell.outputs import OutputCollector
+from anomalib_scdae.benchmark.cell.write_gallery import write_gallery
+from anomalib_scdae.benchmark.cells import DECISIVE, CellFolder
 from anomalib_scdae.benchmark.store import check_same_files, write_results
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.metrics.score_files import Prediction
 from tests.benchmark.cells import make_cell
 from tests.loco_data import write_image
 
@@ -162,7 +166,7 @@ def scdae_cell(root: Path, arguments: dict[str, Any], name: str = "first", **cha
 
 def source_of(folder: CellFolder) -> dict[str, Any]:
     """What a cell that takes the weights of ``folder`` says of it."""
-    return {"id": folder.cell.id, "model": folder.cell.model, "trainer": folder.cell.trainer}
+    return {name: getattr(folder.cell, name) for name in ("id", *DECISIVE) if name != "weights_of"}
 
 
 @pytest.mark.slow
@@ -178,12 +182,28 @@ def test_weights_of_another_cell_are_tested_and_not_trained(
     second.begin()
     with monkeypatch.context() as patch:
         patch.setattr(run, "_train", lambda *_: pytest.fail("trained again"))
+        patch.setattr(run, "write_gallery", Mock(side_effect=OSError("The disk is full.")))
         run.train_and_test(second)
     scores, again = (pd.read_csv(folder.scores) for folder in (first, second))
     assert scores["score_local"].to_numpy() == pytest.approx(again["score_local"].to_numpy())
     assert again["score"].to_numpy() == pytest.approx(again["score_local"].to_numpy())  # the local map alone
     assert any("those of first" in note for note in second.result()["notes"])
     assert second.result()["training"] == first.result()["training"]
+    assert first.result()["gallery"]  # and pictures that fail cost nothing else
+    assert second.result()["gallery"] == []
+    assert any(note.startswith("There are no pictures: ") for note in second.result()["notes"])
+
+
+def test_images_without_maps_have_pictures(images: Path, tmp_path: Path) -> None:
+    """Of models that score an image and say nothing of its places."""
+    outputs = OutputCollector()
+    for kind, label in (("fine", 0), ("scratched", 1)):
+        path = str(images / kind / "000.png")
+        outputs.predictions.append(Prediction(path, kind, 0.5, label, label))
+        outputs._maps[path] = {}
+    entries = write_gallery(outputs, tmp_path / "gallery", tmp_path)
+    assert {entry["anomaly_type"] for entry in entries} == {"fine", "scratched"}
+    assert all((tmp_path / entry["file"]).is_file() for entry in entries)
 
 
 def test_what_makes_a_model_compact_is_not_taken_over_but_learnt(
@@ -226,6 +246,10 @@ def test_weights_of_a_cell_that_is_not_finished_or_other_networks_are_refused(
     third = CellFolder(tmp_path, scdae_cell(loco_root, model_arguments, "third", weights_of=longer))
     with pytest.raises(UserError, match="first, which were trained with other settings: run that cell first"):
         run.take_over(third, whole, "hash")
+    larger = {**source_of(first), "data": {**first.cell.data, "train_images": 3}}
+    fourth = CellFolder(tmp_path, scdae_cell(loco_root, model_arguments, "fourth", weights_of=larger))
+    with pytest.raises(UserError, match="first, which were trained with other settings: run that cell first"):
+        run.take_over(fourth, whole, "hash")
     save_weights(whole, first.weights)
     first.write_training({"training": {}, "files": {"train": "another hash"}})
     with pytest.raises(UserError, match="first, which were trained with other images: delete that"):

@@ -48,6 +48,24 @@ def test_a_shipped_grid_arrives_as_it_is_written(name: str, monkeypatch: pytest.
     assert [dict(entry) for entry in given["datasets"]] == written["datasets"]
 
 
+def test_any_grid_runs_on_mvtec_loco_by_a_second_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def keep(**settings: Any) -> Any:
+        given.update(settings)
+        raise UserError("enough")
+
+    monkeypatch.setattr(command, "parse_grid", keep)
+    files = [ROOT / "configs" / name for name in ("ablation.yaml", "mvtec_loco.yaml")]
+    assert main(["benchmark", *(f"--config={file}" for file in files), "--output", "nowhere"]) == 1
+    grid, paper = (yaml.safe_load(file.read_text()) for file in files)
+    assert {name: given[name] for name in ("teacher", "penalty_images")} == {
+        name: paper[name] for name in ("teacher", "penalty_images")
+    }
+    assert [dict(entry) for entry in given["datasets"]] == paper["datasets"]
+    assert len(given["models"]) == len(grid["models"])
+
+
 def test_a_wrong_key_is_told_with_its_remedy(smoke: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*smoke, "--models", "[{class_path: SCDAE, init_arg: {}}]"]) == 1
     assert "did you mean 'init_args'" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from anomalib.models.image.efficient_ad.torch_model import MediumPatchDescriptio
 from safetensors.torch import save_file
 
 from anomalib_scdae.benchmark import grid as grid_module
+from anomalib_scdae.benchmark.cells import DECISIVE
 from anomalib_scdae.benchmark.grid import Grid, parse_grid
 from anomalib_scdae.benchmark.grid_checks import check_inputs, check_models
 from anomalib_scdae.data.synthetic.recipe import Recipe
@@ -116,6 +117,15 @@ def test_auto_is_resolved_for_all_cells_at_once(monkeypatch: pytest.MonkeyPatch)
         ({"seeds": [0, 0]}, "each seed and category once"),
         ({"models": [{"class_path": "SCDAE", "experiment": 12}]}, "the paper has 1 to 11 and 'series'"),
         ({"datasets": [{"class_path": "SyntheticLOCO"}]}, "has no categories"),
+        (
+            {
+                "datasets": [
+                    {"class_path": "SyntheticLOCO", "categories": ["pushpins"], "train_images": 30},
+                    {"class_path": "SyntheticLOCO", "categories": ["screw_bag"]},
+                ]
+            },
+            "Two entries of datasets are called 'SyntheticLOCO' and differ",
+        ),
         ({"datasets": [{"class_path": "SyntheticLOC", "categories": ["a"]}]}, "no AnomalibDataModule"),
         (
             {"datasets": [{"class_path": "SyntheticLOCO", "categories": ["pushpins", "pushpin"]}]},
@@ -232,12 +242,12 @@ def test_a_row_may_test_the_weights_of_another_and_is_made_anew_with_it() -> Non
     rows = [{"class_path": "SCDAE"}, {"name": "Again", "class_path": "SCDAE", "weights_of": "SCDAE"}]
     first, again, *_ = parse_grid(**settings(models=rows, baseline=None)).cells()
     assert first.weights_of is None
-    assert again.weights_of == {"id": first.id, "model": first.model, "trainer": {"max_steps": 3}}
+    assert again.weights_of == {name: getattr(first, name) for name in ("id", *DECISIVE) if name != "weights_of"}
     first, again, *_ = parse_grid(**settings(models=rows, baseline=None), over_time=True).cells()
     assert (first.over_time, again.over_time) == (True, None)  # it has no training to look at
     rows[0] |= {"data": {"train_batch_size": 2}}
     again = parse_grid(**settings(models=rows, baseline=None)).cells()[1]
-    assert again.weights_of["data"] == {"train_batch_size": 2}
+    assert again.weights_of["data"]["init_args"]["train_batch_size"] == 2
 
 
 def test_what_has_no_steps_has_no_accuracy_over_their_time() -> None:

@@ -73,6 +73,18 @@ def test_curves_are_averages_over_seeds_on_an_axis_that_all_share(tmp_path: Path
     assert first.get_xlim()[1] >= 30
 
 
+def test_minutes_that_one_seed_lacks_are_not_averaged_with_others(tmp_path: Path) -> None:
+    """As where its set-up took longer than the first of them."""
+    record = with_times(make_study(tmp_path, categories=1))
+    for cell in record["cells"]:
+        if cell["seed"] == 1:
+            del cell["over_time"]["1"]
+    figure = drawn(parse_results(tmp_path, record))
+    for line in figure.axes[-1].get_lines():
+        assert line.get_xdata() == pytest.approx([2 + 1 / 120, 3 + 1 / 120])
+        assert line.get_ydata() == pytest.approx([75, 90])
+
+
 def test_the_curve_of_one_row_alone_is_not_drawn(tmp_path: Path) -> None:
     """As where the other row only tests another one's weights."""
     record = with_times(make_study(tmp_path, categories=2))

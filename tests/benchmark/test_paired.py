@@ -125,7 +125,7 @@ def table_of(results: Results) -> Table:
 def test_the_baseline_differs_from_itself_by_nothing_at_all(tmp_path: Path) -> None:
     pairs = Pairs(results_of(tmp_path, make_study(tmp_path)))
     for kind in (LOGICAL, STRUCTURAL, MEAN):
-        assert pairs.auroc(BASELINE, kind, "SyntheticLOCO") == Difference(0.0, 0.0, 0.0, 4)
+        assert pairs.auroc(BASELINE, kind, "SyntheticLOCO") == Difference(0.0, 0.0, 0.0, 4, 2)
     found = pairs.auroc(BASELINE, MEAN, "SyntheticLOCO")
     assert found is not None
     assert found.verdict == "no difference within 0.0 points"
@@ -175,7 +175,7 @@ def test_table_has_a_block_for_the_average_and_each_category_and_a_sentence_for_
     assert table.notes[0].startswith(f"{SCDAE} against {BASELINE}: ahead by ")
     assert "on structural anomalies" in table.notes[0]
     assert "no difference within" in table.notes[1]
-    assert not any("one seed" in note for note in table.notes)
+    assert not any("rest on one seed" in note for note in table.notes)
 
 
 def test_au_spro_has_an_interval_from_three_cells_on(tmp_path: Path) -> None:
@@ -194,17 +194,17 @@ def test_au_spro_has_an_interval_from_three_cells_on(tmp_path: Path) -> None:
     assert (uneven.low, uneven.pairs) == (None, 2)
     few = pairs.spro(SCDAE, LOGICAL, "SyntheticLOCO", "category_0")
     assert few is not None
-    assert few[1:] == (None, None, 2)
+    assert few[1:] == (None, None, 2, 2)
     assert few.verdict == ""
 
 
 @pytest.mark.parametrize(
     ("difference", "words"),
     [
-        (Difference(0.031, 0.008, 0.054, 3), "ahead by 3.1 points (0.8 to 5.4)"),
-        (Difference(-0.031, -0.054, -0.008, 3), "behind by 3.1 points (0.8 to 5.4)"),
-        (Difference(0.004, -0.006, 0.014, 3), "no difference within 1.4 points"),
-        (Difference(-0.004, -0.024, 0.014, 3), "no difference within 2.4 points"),
+        (Difference(0.031, 0.008, 0.054, 3, 3), "ahead by 3.1 points (0.8 to 5.4)"),
+        (Difference(-0.031, -0.054, -0.008, 3, 3), "behind by 3.1 points (0.8 to 5.4)"),
+        (Difference(0.004, -0.006, 0.014, 3, 3), "no difference within 1.4 points"),
+        (Difference(-0.004, -0.024, 0.014, 3, 3), "no difference within 2.4 points"),
     ],
 )
 def test_verdict_is_in_words(difference: Difference, words: str) -> None:
@@ -215,7 +215,37 @@ def test_one_seed_is_said_and_one_category_has_no_average(tmp_path: Path) -> Non
     table = table_of(results_of(tmp_path, make_study(tmp_path, categories=1, seeds=1, kinds=1)))
     assert set(table.frame.index) == {"category_0"}
     assert [label for group, label in table.frame.columns if group == "image AUROC"] == ["structural"]
-    assert any("With one seed" in note for note in table.notes)
+    assert any("rest on one seed" in note for note in table.notes)
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        pytest.param({(row, "category_1", 1) for row in (SCDAE, BASELINE, "Stfpm")}, id="second category unfinished"),
+        pytest.param({(SCDAE, f"category_{n}", 0) for n in range(2)}, id="rows with one seed in common"),
+    ],
+)
+def test_one_seed_is_said_wherever_an_interval_rests_on_one(tmp_path: Path, lost: set[tuple[str, str, int]]) -> None:
+    record = make_study(tmp_path)
+    record["cells"] = [cell for cell in record["cells"] if (cell["row"], cell["category"], cell["seed"]) not in lost]
+    table = table_of(results_of(tmp_path, record))
+    assert any("rest on one seed" in note for note in table.notes)
+
+
+def test_categories_whose_files_are_called_alike_have_draws_of_their_own(tmp_path: Path) -> None:
+    """Images of two categories have nothing in common; those of two seeds are the same."""
+    record = make_study(tmp_path, seeds=2)
+    first = next(cell["id"] for cell in record["cells"])
+    for cell in record["cells"]:
+        scores_file(tmp_path, cell["id"]).write_bytes(scores_file(tmp_path, first).read_bytes())
+    pairs = Pairs(results_of(tmp_path, record))
+    drawn = {
+        (category, seed): pairs._cell(SCDAE, ("SyntheticLOCO", category, seed)).auroc[LOGICAL]
+        for category in ("category_0", "category_1")
+        for seed in ("0", "1")
+    }
+    assert (drawn["category_0", "0"] == drawn["category_0", "1"]).all()
+    assert (drawn["category_0", "0"] != drawn["category_1", "0"]).any()
 
 
 def test_cells_without_scores_of_the_same_images_are_left_out(tmp_path: Path) -> None:
@@ -293,6 +323,6 @@ def test_the_headline_says_no_more_than_the_intervals(tmp_path: Path) -> None:
     assert found is not None
     assert found.low is not None
     assert (found.low > 0) == ("ahead" in summarise(results)[0])
-    judged = judge(Average(0.01, pd.Series([0.01, 0.01]), 2, 0.0, 1, 1), Difference(0.01, -0.02, 0.04, 2))
+    judged = judge(Average(0.01, pd.Series([0.01, 0.01]), 2, 0.0, 1, 1), Difference(0.01, -0.02, 0.04, 2, 2))
     assert judged == LEVEL
-    assert judge(Average(0.01, pd.Series([0.01, 0.01]), 2, 0.0, 1, 1), Difference(0.01, 0.002, 0.04, 2)) == AHEAD
+    assert judge(Average(0.01, pd.Series([0.01, 0.01]), 2, 0.0, 1, 1), Difference(0.01, 0.002, 0.04, 2, 2)) == AHEAD

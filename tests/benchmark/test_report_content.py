@@ -241,6 +241,16 @@ def test_latency_says_ratio_and_failure() -> None:
     assert "Stfpm, OpenVINO INT8: Calibration needs <300> images." in table.notes
 
 
+def test_a_ratio_that_cannot_be_had_says_why() -> None:
+    record = make_results()
+    for cell in record["cells"]:
+        if cell["row"] == "SCDAE" and cell.get("latency"):
+            del cell["latency"]["openvino_int8"]["ratio"]
+            cell["latency"]["openvino_int8"]["ratio_error"] = "no ratio, as the baseline could not be measured: Why."
+    (table,) = latency_tables(results_of(record))
+    assert "SCDAE, OpenVINO INT8: no ratio, as the baseline could not be measured: Why." in table.notes
+
+
 def test_no_latency_leaves_out_its_chapter_and_says_so() -> None:
     record = make_results()
     for cell in record["cells"]:

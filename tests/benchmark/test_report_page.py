@@ -13,12 +13,13 @@ from PIL import Image
 
 from anomalib_scdae.benchmark.report import write_report
 from anomalib_scdae.benchmark.report.charts import POINTS, accuracy_bars, latency_scatter, loss_curves, thinned_curve
+from anomalib_scdae.benchmark.report.over_time import over_time_curves
 from anomalib_scdae.benchmark.report.page import assemble
 from anomalib_scdae.benchmark.report.pictures import embed
-from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, read_results
+from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, parse_results, read_results
 from anomalib_scdae.benchmark.report.tables import Table
 from tests.benchmark.chromium import Chromium, find_chromium
-from tests.benchmark.report_data import METHODS, make_ablation, make_results, write
+from tests.benchmark.report_data import METHODS, make_ablation, make_cell, make_results, write
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -148,6 +149,34 @@ def test_bars_are_as_long_as_the_figures(folder: Path) -> None:
     per_point = lengths[0] / (expected[0] - 50)
     assert lengths == pytest.approx([per_point * (value - 50) for value in expected], abs=0.02)
     assert sum("(seed 0), " in text for text in drawn) == len(bars)
+
+
+def test_bar_over_fewer_categories_is_marked() -> None:
+    record = make_results()
+    for cell in record["cells"]:
+        if (cell["row"], cell["dataset"]) == ("Stfpm", "SyntheticLOCO") and cell["category"] != "pushpins":
+            cell["status"] = "pending"
+    (charts,) = accuracy_bars(parse_results(Path("nowhere"), record))
+    average = next(drawing for title, drawing in charts.drawings.items() if "average of" in title)
+    assert len(re.findall(r">[0-9.]+\*</text>", average)) == len(KINDS)
+    assert "*</text>" not in charts.drawings["SyntheticLOCO: pushpins"]
+
+
+def test_rows_whose_colours_come_again_are_drawn_as_the_legend_says() -> None:
+    """Dashed from the ninth on."""
+    cells = []
+    for number in range(10):
+        cells.append(make_cell(f"Row {number}", "SCDAE", "SyntheticLOCO", "pushpins", 0))
+        points = {"1": 60.0, "end": 100.0}
+        cells[-1]["over_time"] = {
+            key: {"step": 1, "seconds": seconds, "image_auroc": {"logical_anomalies": 0.5}}
+            for key, seconds in points.items()
+        }
+    (charts,) = over_time_curves(parse_results(Path("nowhere"), {"name": "x", "cells": cells}))
+    (drawing,) = charts.drawings.values()
+    assert drawing.count("stroke-dasharray") == 2
+    lines = {text: ET.tostring(part, "unicode") for text, part in tooltips(drawing).items()}
+    assert {text[: len("Row 0")] for text, part in lines.items() if "dasharray" in part} == {"Row 8", "Row 9"}
 
 
 def test_scatter_has_a_point_for_each_timed_method_in_order(folder: Path) -> None:

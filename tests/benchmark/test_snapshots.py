@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models on their way through a training: when they are kept, and what is said of them."""
 
-from itertools import pairwise
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from anomalib.data import MVTecLOCO
@@ -94,8 +95,16 @@ def test_an_interrupted_training_goes_on_with_its_time(tmp_path: Path) -> None:
     assert [taken["seconds"] for taken in second.taken.values()] == [60.0, 120.0]
 
 
+def test_minutes_before_the_first_step_have_no_snapshot_of_their_own(tmp_path: Path) -> None:
+    callback = Snapshots(tmp_path)
+    training = Training(callback)
+    training.now += 270  # what a model computes before it learns
+    training.train(9)
+    assert {key: taken["seconds"] for key, taken in callback.taken.items()} == {"4": 300.0, "8": 480.0}
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 6, 100])
-def test_few_test_images_are_evenly_chosen_and_only_for_a_while(
+def test_few_test_images_are_the_same_each_time_and_only_for_a_while(
     loco_root: Path, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshots, "TEST_IMAGES", limit)
@@ -106,11 +115,31 @@ def test_few_test_images_are_evenly_chosen_and_only_for_a_while(
         chosen = sorted(data.test_data.samples["image_path"])
         data.setup(TrainerFn.TESTING)  # as the engine does once more
         assert sorted(data.test_data.samples["image_path"]) == chosen
-    places = [whole.index(path) for path in chosen]
     assert len(chosen) == min(limit, len(whole))
-    steps = [after - before for before, after in pairwise(places)]
-    assert not steps or max(steps) - min(steps) <= 1
+    assert set(chosen) <= set(whole)
     assert sorted(data.test_data.samples["image_path"]) == whole
+    with few_test_images(data):
+        assert sorted(data.test_data.samples["image_path"]) == chosen
+
+
+def test_kinds_of_anomalies_that_take_turns_are_all_among_few_test_images() -> None:
+    """Every second image would have every second kind only."""
+
+    class Data:
+        test_data = SimpleNamespace(samples=pd.DataFrame({"image_path": [f"bad/{n:03}.png" for n in range(300)]}))
+
+        def __init__(self) -> None:
+            self.test_data.subsample = lambda chosen: SimpleNamespace(chosen=chosen)
+
+        def setup(self, stage: TrainerFn) -> None:
+            assert stage == TrainerFn.TESTING
+
+    data: Any = Data()
+    with few_test_images(data):
+        kinds = Counter(place % 6 for place in data.test_data.chosen)
+    assert sum(kinds.values()) == snapshots.TEST_IMAGES
+    assert len(kinds) == 6
+    assert min(kinds.values()) >= 15
 
 
 def test_a_cell_that_was_tested_over_its_time_is_finished_without_that_too(tmp_path: Path) -> None:
@@ -131,7 +160,7 @@ def test_a_cell_that_was_tested_over_its_time_is_finished_without_that_too(tmp_p
 def test_the_last_snapshot_has_the_figures_of_the_final_model(
     tmp_path: Path, loco_root: Path, model_arguments: dict, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(snapshots, "FIRST_SNAPSHOT", 1e-3)
+    monkeypatch.setattr(Snapshots, "seconds", property(lambda self: 60.0 * 2 ** len(self.taken)))  # one each step
     arguments = {"root": str(loco_root), "category": "part", "train_batch_size": 1, "num_workers": 0}
     cell = make_cell(
         model={"class_path": name, "init_args": model_arguments},

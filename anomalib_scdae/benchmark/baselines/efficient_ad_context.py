@@ -8,6 +8,7 @@ from anomalib.data import Batch
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from anomalib_scdae.benchmark.baselines.efficient_ad import EfficientAdMended
+from anomalib_scdae.errors import UserError
 from anomalib_scdae.gallery.branch_maps import COMBINED, CONTEXT
 from anomalib_scdae.model.context_score import ContextScore, cell_means
 from anomalib_scdae.model.deploy.pre_processing import transformed
@@ -15,7 +16,9 @@ from anomalib_scdae.model.training.training_set import images_of
 
 
 class EfficientAdWithContext(EfficientAdMended):
-    """The mended EfficientAd, whose image score has the context score added as SCDAE's has.
+    """The mended EfficientAd, whose image score has the context score added as SCDAE's has, in tests and predictions.
+
+    It is no model to deploy: its networks alone, which is what would be timed and exported, know nothing of the score.
 
     Args:
         context_weight: See :class:`~anomalib_scdae.model.torch_model.SCDAEModel`.
@@ -26,6 +29,19 @@ class EfficientAdWithContext(EfficientAdMended):
         super().__init__(**arguments)
         self.context_score = ContextScore(self.model.teacher_out_channels, context_weight)
         self._last: dict[str, torch.Tensor] = {}
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse what latencies and exports are made of.
+
+        Raises:
+            UserError: Always.
+        """
+        del args, kwargs
+        msg = (
+            f"{type(self).__name__} compares accuracies; it has no latency and no export with its score: give its row "
+            "`latency: false`."
+        )
+        raise UserError(msg)
 
     def on_train_start(self) -> None:
         """Fit the context score to the training images, once the teacher's statistics are known."""
@@ -42,6 +58,8 @@ class EfficientAdWithContext(EfficientAdMended):
     def on_validation_start(self) -> None:
         """Compare distances with the maps' maxima on normal validation images, once the maps' quantiles are known."""
         super().on_validation_start()
+        if not self.context_score.is_fitted:  # as with the weights of a row without the score
+            self.fit_context(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
         scores, distances = [], []
         with torch.no_grad():
             for batch in self.trainer.datamodule.val_dataloader():  # type: ignore[attr-defined]

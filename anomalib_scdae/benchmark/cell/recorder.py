@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from anomalib_scdae.benchmark.cells import CellFolder
+from anomalib_scdae.model.double_precision import doubled
 
 #: Points of a learning curve.
 CURVE_POINTS = 100
@@ -93,7 +94,7 @@ class TrainingRecorder(Callback):
         del pl_module, outputs, batch, batch_idx
         self.steps = trainer.fit_loop.epoch_loop.total_batch_idx + 1
         for name, value in _losses(trainer.callback_metrics).items():
-            self._sums[name] = self._sums.get(name, 0) + value.double()
+            self._sums[name] = self._sums.get(name, 0) + doubled(value)
         self._count += 1
         if self._count >= max(1, _total_steps(trainer) // CURVE_POINTS):
             self._add_point()

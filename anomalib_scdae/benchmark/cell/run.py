@@ -36,7 +36,9 @@ from anomalib_scdae.benchmark.cells import FINISHED, Cell, CellFolder, cell_fold
 from anomalib_scdae.benchmark.measure.arithmetic import count_parameters
 from anomalib_scdae.benchmark.measure.deployment import measure_deployment
 from anomalib_scdae.benchmark.measure.environment import environment
+from anomalib_scdae.benchmark.measure.export import attempt
 from anomalib_scdae.benchmark.measure.memory import peak_memory_mib
+from anomalib_scdae.benchmark.process import Failure
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.image_size import height_and_width
 from anomalib_scdae.model.training.exact_resume import ExactResume
@@ -76,16 +78,18 @@ def train_and_test(folder: CellFolder) -> None:
     outputs = OutputCollector()
     figures = _test(folder, model, datamodule, outputs)
     outputs.write_scores(folder.scores)
+    pictures = attempt(lambda: write_gallery(outputs, folder.gallery, folder.benchmark))
+    lost = [f"There are no pictures: {pictures.sentence}"] if isinstance(pictures, Failure) else []
     result = {
         "status": FINISHED,
         "error": None,
-        "notes": [*_backbone_note(cell), *_weights_note(cell)],
+        "notes": [*_backbone_note(cell), *_weights_note(cell), *lost],
         **training,
         "files": {**files, "train": training["files"]["train"]},
         "accuracy": outputs.accuracy(figures),
         "maps": outputs.auroc_per_map(),
         "over_time": _over_time(folder, datamodule, snapshots),
-        "gallery": write_gallery(outputs, folder.gallery, folder.benchmark),
+        "gallery": [] if lost else pictures,
         "duration_seconds": round(training["duration_seconds"] + time.perf_counter() - started, 1),
         "finished_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
@@ -117,7 +121,7 @@ def take_over(folder: CellFolder, model: AnomalibModule, trained_with: Any) -> N
         msg = f"It takes the weights of the cell {name}, which is not finished or has not kept them: run it first."
         raise UserError(msg)
     made_with = read_yaml(source / "config.yaml")
-    if any(made_with.get(key) != asked[key] for key in ("model", "trainer")):
+    if any(made_with.get(key) != asked[key] for key in asked if key != "id"):
         msg = f"It takes the weights of the cell {name}, which were trained with other settings: run that cell first."
         raise UserError(msg)
     if training.get("files", {}).get("train", trained_with) != trained_with:
@@ -126,8 +130,10 @@ def take_over(folder: CellFolder, model: AnomalibModule, trained_with: Any) -> N
             "and run it again."
         )
         raise UserError(msg)
-    state, needed = load_file(weights), model.state_dict()
-    # What makes SCDAE compact is learnt anew when it is validated.
+    needed = model.state_dict()
+    # What makes SCDAE compact, and EfficientAd's context score, are learnt anew when the model is validated.
+    own = {key: value for key, value in needed.items() if key.startswith("context_score.")}
+    state = {**own, **load_file(weights)}
     if lacking := [key for key in needed if key not in state and not key.startswith("model.compaction.")]:
         msg = f"The weights of the cell {name} lack {lacking[0]}: weights_of must name a row with the same networks."
         raise UserError(msg)

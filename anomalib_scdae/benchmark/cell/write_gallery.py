@@ -5,12 +5,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from anomalib_scdae.benchmark.cell.evenly import evenly_chosen
 from anomalib_scdae.benchmark.cell.outputs import OutputCollector
 from anomalib_scdae.files import replacing
-from anomalib_scdae.gallery import compose_gallery, gallery_rows, worst_misses
+from anomalib_scdae.gallery import common_range, compose_gallery, gallery_rows, worst_misses
 from anomalib_scdae.metrics.score_files import Prediction
 
 SAMPLES_PER_TYPE = 3
@@ -33,11 +31,10 @@ def write_gallery(outputs: OutputCollector, folder: Path, relative_to: Path) -> 
     rows = gallery_rows([prediction for _, prediction in chosen], outputs.maps_of, outputs.masks)
     if not rows:
         return []
-    values = np.concatenate([np.ravel(anomaly_map) for row in rows for anomaly_map in row.maps.values()])
-    low, high = np.quantile(values[np.isfinite(values)], (0.005, 0.995))
+    limits = common_range([anomaly_map for row in rows for anomaly_map in row.maps.values()])
     entries = []
     for number, ((kind, prediction), row) in enumerate(zip(chosen, rows, strict=True)):
-        picture = compose_gallery([row], value_range=(float(low), float(high)), cell_size=CELL_PIXELS)
+        picture = compose_gallery([row], value_range=limits, cell_size=CELL_PIXELS)
         file = folder / f"{number:03}.png"
         with replacing(file) as temporary:
             picture.save(temporary, format="PNG", optimize=True)

@@ -69,6 +69,9 @@ def measure_deployment(
     deployed = {name: deploy(one, datamodule, folder / name, image_size, device=device) for name, one in models.items()}
     seconds = time_deployments(deployed, repeats, warm_up=3)
     latency = {kind: _latency(deployed["model"], seconds, kind) for kind in LATENCIES}
+    for kind in LATENCIES if baseline is not None else ():
+        if isinstance(failure := deployed["baseline"].predict[kind], Failure) and "error" not in latency[kind]:
+            latency[kind]["ratio_error"] = f"no ratio, as the baseline could not be measured: {failure.sentence}"
     return {"size": _sizes(deployed["model"], image_size, checkpoint), "latency": latency}
 
 

@@ -98,7 +98,7 @@ def method_table(results: Results, dataset: str, beside_paper: bool) -> Table:
     for category in categories:
         columns |= _auroc(results, dataset, category, category)
     frame = tables.best_marked(make_frame(results.rows, columns, "Measured here" if beside_paper else ""))
-    notes = [*_remarks(results), *_deviation_notes(results, frame), *_scores_note(results, dataset)]
+    notes = [*_remarks(results), *deviation_notes(results, frame), *_scores_note(results, dataset)]
     if beside_paper:
         frame = pd.concat([frame, _published_methods(categories).reindex(columns=frame.columns, fill_value=MISSING)])
         notes.append(PAPER_NOTE)
@@ -118,7 +118,7 @@ def ablation_tables(results: Results, dataset: str) -> list[Table]:
         shown = [experiment for experiment in experiments if experiment != SERIES or experiment in rows]
         frame = make_frame(shown, _ablation_columns(results, dataset, rows, parts))
         frame = tables.best_marked(frame, [MEASURED])
-        notes = [DIFFERENCE_NOTE, *_deviation_notes(results, frame), *_scores_note(results, dataset), PAPER_NOTE]
+        notes = [DIFFERENCE_NOTE, *deviation_notes(results, frame), *_scores_note(results, dataset), PAPER_NOTE]
         found.append(Table(f"Ablation of {subject}: image AUROC in % on {dataset}, {where}.", frame, notes))
     return found
 
@@ -188,7 +188,7 @@ def _average_tables(
         columns |= {heading: average_column(results, path, dataset) for heading, path in paths.items()}
         frame = tables.best_marked(tables.without_gaps(make_frame(results.rows, columns)), best_of)
         if len(frame):
-            found.append(Table(caption.format(dataset), frame, [*notes, *_deviation_notes(results, frame)]))
+            found.append(Table(caption.format(dataset), frame, [*notes, *deviation_notes(results, frame)]))
     return found
 
 
@@ -248,7 +248,7 @@ def _remarks(results: Results) -> list[str]:
     return [f"{', '.join(names)}: {remark}" for remark, names in rows.items()]
 
 
-def _deviation_notes(results: Results, frame: pd.DataFrame) -> list[str]:
+def deviation_notes(results: Results, frame: pd.DataFrame) -> list[str]:
     """Say what ``±`` and ``*`` mean, if the table has any."""
     texts = " ".join(value.text for value in frame.iloc[:, 1:].to_numpy().ravel())
     notes = []

@@ -23,7 +23,7 @@ def resampled_images(names: Sequence[str], types: NDArray[np.str_], resamples: i
     """Draw images with replacement, within each type.
 
     Args:
-        names: Each image's name; the same names give the same draws.
+        names: What the images are called; the same names give the same draws.
         types: Each image's anomaly type, shape ``[N]``.
         resamples: Number ``R`` of draws.
 

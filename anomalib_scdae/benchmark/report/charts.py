@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from anomalib_scdae.benchmark.report.cost import FORMATS
 from anomalib_scdae.benchmark.report.results import IMAGE_AUROC, KINDS, PLACE, Average, Results, finite
 from anomalib_scdae.benchmark.report.svg import CARD, INK, QUIET, RULE, SERIES, add_tooltip, new_axes, to_svg
-from anomalib_scdae.benchmark.report.tables import figure
+from anomalib_scdae.benchmark.report.tables import PARTIAL, figure
 
 #: AUROC of a score that knows nothing, in percent; bars start there, since their length is then what was learnt.
 CHANCE = 50.0
@@ -26,11 +26,12 @@ POINTS = 120
 
 BARS_CAPTION = (
     "Image AUROC in %. Bars start at 50 %, where a score tells nothing. The dots are the seeds, the whisker is ± "
-    "their standard deviation."
+    f"their standard deviation. {PARTIAL} Average over fewer categories: others are not finished."
 )
 SCATTER_CAPTION = (
     "Mean image AUROC against latency at batch size 1, in full precision: up and to the left is better. Horizontal "
-    "whiskers are the quartiles of the latency, vertical ones ± the standard deviation over seeds."
+    "whiskers are the quartiles of the latency, vertical ones ± the standard deviation over seeds. From the ninth row "
+    "on points are square."
 )
 CURVES_CAPTION = (
     "Training loss, one line per seed. Losses of different methods have different terms, so compare the course of "
@@ -102,7 +103,8 @@ def _draw_bar(axes: Axes, line: int, bar: Average, colour: str, label: str) -> N
         )
         listed = ", ".join(f"{value:.1f} % (seed {seed})" for seed, value in seeds.items())
         add_tooltip(dots, f"{label}: {listed}")
-    axes.text(1.03, line, f"{mean:.1f}", fontsize=11, color=INK, va="center", transform=axes.get_yaxis_transform())
+    value = f"{mean:.1f}{PARTIAL if bar.covered < bar.expected else ''}"
+    axes.text(1.03, line, value, fontsize=11, color=INK, va="center", transform=axes.get_yaxis_transform())
 
 
 def latency_scatter(results: Results) -> list[Charts]:
@@ -136,9 +138,10 @@ def _draw_scatter(title: str, points: Mapping[tuple[str, int], tuple[list[float]
             "markersize": 12,
             "markeredgecolor": CARD,
             "clip_on": False,
+            "marker": "o" if number < len(SERIES) else "s",
         }
-        point, *_ = axes.errorbar(latency, mean, 100 * (accuracy.deviation or 0), quartiles, fmt="o", **style)
-        add_tooltip(point, f"{row}: {mean:.1f} %, {figure(latency)} ms")
+        point, *_ = axes.errorbar(latency, mean, 100 * (accuracy.deviation or 0), quartiles, linestyle="", **style)
+        add_tooltip(point, f"{row}: {mean:.1f} % ({accuracy.scope}), {figure(latency)} ms")
     lowest, highest = min(low for (_, low, _), _ in points.values()), max(high for (_, _, high), _ in points.values())
     wide = highest > 8 * lowest
     if wide:
@@ -203,7 +206,7 @@ def _draw_curves(title: str, description: str, curves: Mapping[tuple[str, int], 
         return {}
     axes = new_axes(400, 250, margins=(46, 12, 12, 38))
     for (label, number), curve in drawn.items():
-        style = "o" if len(curve) == 1 else "-" if number < len(SERIES) else "--"
+        style = "o" if len(curve) == 1 else line_style(number)
         (line,) = axes.plot(curve.index, curve, style, color=colour_of(number), linewidth=1.7, clip_on=False)
         add_tooltip(line, f"{label}: {curve.iloc[-1]:.3g} at step {curve.index[-1]:,.0f}")
     values = pd.concat(list(drawn.values()))
@@ -218,6 +221,11 @@ def _draw_curves(title: str, description: str, curves: Mapping[tuple[str, int], 
 def colour_of(number: int) -> str:
     """Return a row's colour."""
     return SERIES[number % len(SERIES)]
+
+
+def line_style(number: int) -> str:
+    """Return how a row's lines are drawn, as the legend has them: where colours come again, dashed."""
+    return "-" if number < len(SERIES) else "--"
 
 
 def make_logarithmic(axes: Axes, name: str, low: float, high: float) -> None:

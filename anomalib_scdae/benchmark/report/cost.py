@@ -107,7 +107,8 @@ def latency_tables(results: Results) -> list[Table]:
         f"{row}, {label}: {error}"
         for row in results.rows
         for name, label in FORMATS.items()
-        for error in _errors(results, row, f"latency.{name}")
+        for kind in ("error", "ratio_error")
+        for error in _errors(results, row, f"latency.{name}", kind)
     ]
     caption = "Latency and throughput at batch size 1: medians over the cells that were timed."
     return [Table(caption, frame, [about, *_machines(results), *failures])] if len(frame) else []
@@ -125,6 +126,6 @@ def _machines(results: Results) -> list[str]:
     return [f"Timed on {'; '.join(machines)}{only}."]
 
 
-def _errors(results: Results, row: str, path: str) -> list[str]:
+def _errors(results: Results, row: str, path: str, kind: str = "error") -> list[str]:
     cells = results.finished(row)
-    return list(cells[f"{path}.error"].dropna().unique()) if f"{path}.error" in cells else []
+    return list(cells[f"{path}.{kind}"].dropna().unique()) if f"{path}.{kind}" in cells else []

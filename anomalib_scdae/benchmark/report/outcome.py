@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from anomalib_scdae.benchmark.report.charts import CHANCE, make_logarithmic
-from anomalib_scdae.benchmark.report.over_time import minutes_curve
+from anomalib_scdae.benchmark.report.over_time import points_in_time
 from anomalib_scdae.benchmark.report.paired import Difference, pairs_of
 from anomalib_scdae.benchmark.report.results import (
     IMAGE_AUROC,
@@ -132,18 +132,17 @@ def _curves(results: Results, column: Column, labels: Collection[str]) -> Curves
     for kind, label in KINDS.items():
         for row, figures in _shared(results, kind, column).items() if label in labels else ():
             cells = results.finished(row).set_index(PLACE).loc[list(figures.index)]
-            curves = [minutes_curve(results, cell, kind) for _, cell in cells.iterrows()]
+            curves = [points_in_time(results, cell, kind) for _, cell in cells.iterrows()]
             if curves := [curve for curve in curves if len(curve)]:
                 found[row, label] = _mean_curve(curves)
     return found if len({row for row, _ in found}) == 2 else {}
 
 
-def _mean_curve(curves: Sequence[pd.Series]) -> pd.Series:
-    """Average the points that all have before their end, and the ends: their minutes are nearly the same."""
-    before = min(map(len, curves)) - 1
-    points = [np.column_stack([curve.index, curve])[[*range(before), -1]] for curve in curves]
-    minutes, values = np.mean(points, axis=0).T
-    return pd.Series(values, index=minutes)
+def _mean_curve(curves: Sequence[pd.DataFrame]) -> pd.Series:
+    """Average the points that all curves have, whose minutes are nearly the same, and their ends."""
+    shared = curves[0].index[[all(key in curve.index for curve in curves) for key in curves[0].index]]
+    points = sum(curve.loc[shared] for curve in curves) / len(curves)
+    return pd.Series(points["value"].to_numpy(), index=points["minutes"])
 
 
 def _draw_bars(
@@ -171,7 +170,7 @@ def _draw_bars(
 def _draw_differences(panels: Sequence[Axes], found: Sequence[Differences], lines: Mapping[str, int]) -> None:
     """Draw the headline's difference to the baseline, which is the line at 0, with its interval."""
     for axes, differences in zip(panels, found, strict=True):
-        for label, (mean, low, high, _) in differences.items():
+        for label, (mean, low, high, *_) in differences.items():
             ends = None if low is None or high is None else 100 * np.array([[mean - low], [high - mean]]).clip(0)
             axes.errorbar(100 * mean, lines[label], xerr=ends, fmt="D", color=HEADLINE, markersize=5, capsize=3)
             place, end = ("right", -4) if mean < 0 else ("left", 4)  # not across the line at 0

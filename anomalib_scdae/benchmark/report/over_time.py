@@ -8,8 +8,8 @@ import pandas as pd
 
 from anomalib_scdae.benchmark.cells import END
 from anomalib_scdae.benchmark.report import tables
-from anomalib_scdae.benchmark.report.accuracy import average_column
-from anomalib_scdae.benchmark.report.charts import Charts, colour_of, make_logarithmic
+from anomalib_scdae.benchmark.report.accuracy import average_column, deviation_notes
+from anomalib_scdae.benchmark.report.charts import Charts, colour_of, line_style, make_logarithmic
 from anomalib_scdae.benchmark.report.results import KINDS, Results, finite, shown_types
 from anomalib_scdae.benchmark.report.svg import QUIET, RULE, add_tooltip, new_axes, to_svg
 from anomalib_scdae.benchmark.report.tables import Table, make_frame
@@ -17,7 +17,8 @@ from anomalib_scdae.benchmark.report.tables import Table, make_frame
 PREFIX = "over_time"
 NOTE = (
     "Minutes are those of the processor (of the clock on an accelerator) from the start of the training, without "
-    "validations; the end of the training stands last. On up to 150 test images of each category, evenly chosen."
+    "validations: after the first step that ends behind each of them. The end of the training stands last. On up to "
+    "150 test images of each category, drawn once for all."
 )
 CAPTION = (
     "Image AUROC in % over the minutes of training (logarithmic), one line per seed. Where the learning rate falls "
@@ -37,7 +38,7 @@ def over_time_tables(results: Results) -> list[Table]:
         frame = tables.without_gaps(make_frame(results.rows, columns))
         if len(frame):
             caption = f"Image AUROC in % over the time of training on {dataset}, average over categories."
-            found.append(Table(caption, frame, [NOTE]))
+            found.append(Table(caption, frame, [NOTE, *deviation_notes(results, frame)]))
     return found
 
 
@@ -75,19 +76,29 @@ def _keys(results: Results) -> list[str]:
     return [*sorted(keys - {END}, key=int), *keys & {END}]
 
 
-def minutes_curve(results: Results, cell: pd.Series, kind: str) -> pd.Series:
-    """Return a cell's image AUROC in % by minutes of training."""
+def points_in_time(results: Results, cell: pd.Series, kind: str) -> pd.DataFrame:
+    """Return a cell's ``minutes`` of training and ``value``, image AUROC in %, by what its snapshots are called."""
     points = {
-        finite(cell.get(f"{PREFIX}.{key}.seconds")) / 60: 100 * finite(cell.get(f"{PREFIX}.{key}.image_auroc.{kind}"))
+        key: {
+            "minutes": finite(cell.get(f"{PREFIX}.{key}.seconds")) / 60,
+            "value": 100 * finite(cell.get(f"{PREFIX}.{key}.image_auroc.{kind}")),
+        }
         for key in _keys(results)
     }
-    return pd.Series({minutes: value for minutes, value in points.items() if minutes > 0}, dtype=float).dropna()
+    frame = pd.DataFrame.from_dict(points, orient="index", columns=["minutes", "value"], dtype=float).dropna()
+    return frame[frame["minutes"] > 0]
+
+
+def minutes_curve(results: Results, cell: pd.Series, kind: str) -> pd.Series:
+    """Return a cell's image AUROC in % by minutes of training."""
+    return points_in_time(results, cell, kind).set_index("minutes")["value"]
 
 
 def _draw(description: str, curves: Mapping[tuple[str, int], pd.Series]) -> str:
     axes = new_axes(400, 250, margins=(46, 12, 12, 38))
     for (label, number), curve in curves.items():
-        (line,) = axes.plot(curve.index, curve, "o-", color=colour_of(number), markersize=4, linewidth=1.7)
+        style = "o" + line_style(number)
+        (line,) = axes.plot(curve.index, curve, style, color=colour_of(number), markersize=4, linewidth=1.7)
         listed = ", ".join(f"{value:.1f} % after {minutes:.1f} min" for minutes, value in curve.items())
         add_tooltip(line, f"{label}: {listed}")
     times = np.concatenate([curve.index for curve in curves.values()])

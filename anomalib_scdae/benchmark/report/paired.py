@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +43,7 @@ NOTE = (
     "for all seeds, and of the seeds{}. AU-sPRO has no score for each image: its interval is over cells, from three on."
 )
 CATEGORIES_TOO = "; in the average also of the categories"
-ONE_SEED = "With one seed, the intervals do not tell what another training would give."
+ONE_SEED = "Intervals that rest on one seed do not tell what another training would give."
 #: Below this number of images of a type, draws of them say little of others.
 FEW = 10
 FEW_IMAGES = (
@@ -59,12 +60,16 @@ Place = tuple[str, str, str]
 
 
 class Difference(NamedTuple):
-    """A row's mean difference to the baseline, as a fraction, and the interval that holds it, where one can be had."""
+    """A row's mean difference to the baseline, as a fraction, and the interval that holds it, where one can be had.
+
+    ``pairs`` is the number of cells that both have, ``seeds`` that of each category, the least of them.
+    """
 
     mean: float
     low: float | None
     high: float | None
     pairs: int
+    seeds: int
 
     @property
     def verdict(self) -> str:
@@ -96,15 +101,15 @@ class Pairs:
     Attributes:
         baseline: Name of the baseline.
         rows: Names of the other rows.
-        few_images: Whether some cell was tested on fewer than :data:`FEW` images of a type.
+        few_images: Datasets of which some cell was tested on fewer than :data:`FEW` images of a type.
     """
 
     def __init__(self, results: Results) -> None:
         self.results, self.baseline = results, results.text("baseline")
         self.rows = [row for row in results.rows if row != self.baseline]
-        self.few_images = False
+        self.few_images: set[str] = set()
         self._cells: dict[str, _Resampled | None] = {}
-        self._draws: dict[tuple[str, ...], NDArray[np.int64]] = {}
+        self._draws: dict[tuple[str, str, tuple[str, ...]], NDArray[np.int64]] = {}
 
     def auroc(self, row: str, kind: str, dataset: str, category: str | None = None) -> Difference | None:
         """Return the difference of image AUROC; ``None`` without cells of both rows that have the same images' scores.
@@ -124,7 +129,7 @@ class Pairs:
         points = self._points(row, f"{SPRO}.{kind}.{SPRO_LIMIT}", dataset, category)
         points = comparable(points).stack() if len(points) else points
         if 0 < len(points) < CELLS:
-            return Difference(float(comparable(points).mean(axis=1).mean()), None, None, len(points))
+            return Difference(float(comparable(points).mean(axis=1).mean()), None, None, len(points), _seeds(points))
         return _difference(points, {place: np.full(RESAMPLES, point) for place, point in points.items()})
 
     def _points(self, row: str, path: str, dataset: str, category: str | None) -> pd.Series:
@@ -140,18 +145,22 @@ class Pairs:
     def _cell(self, row: str, place: Place) -> _Resampled | None:
         name = self.results.cell_id(row, place)
         if name not in self._cells:
-            self._cells[name] = self._resample(scores_file(self.results.folder, name))
+            self._cells[name] = self._resample(scores_file(self.results.folder, name), place)
         return self._cells[name]
 
-    def _resample(self, file: Path) -> _Resampled | None:
+    def _resample(self, file: Path, place: Place) -> _Resampled | None:
         scores = read_scores(file)
         if scores is None:
             return None
         names, types = tuple(scores.index), scores["type"].to_numpy(dtype=str)
-        self.few_images |= min(Counter(types).values()) < FEW
-        if names not in self._draws:
-            self._draws[names] = resampled_images(names, types)
-        auroc = resampled_auroc(scores["score"].to_numpy(), types, self._draws[names])
+        dataset, category, _ = place
+        if min(Counter(types).values()) < FEW:
+            self.few_images.add(dataset)
+        # Categories may have the same names of files, and are other images.
+        test = dataset, category, names
+        if test not in self._draws:
+            self._draws[test] = resampled_images([dataset, category, *names], types)
+        auroc = resampled_auroc(scores["score"].to_numpy(), types, self._draws[test])
         if has_mean(auroc):
             auroc[MEAN] = np.mean(list(auroc.values()), axis=0)
         return _Resampled(names, auroc)
@@ -194,7 +203,12 @@ def _difference(points: pd.Series, drawn: Mapping[Place, NDArray[np.float64]]) -
         np.stack([drawn[dataset, category, seed] for seed, point in line.items() if pd.notna(point)])
         for (dataset, category), line in used.iterrows()
     ]
-    return Difference(float(used.mean(axis=1).mean()), *interval(categories), int(used.count().sum()))
+    return Difference(float(used.mean(axis=1).mean()), *interval(categories), int(used.count().sum()), _seeds(points))
+
+
+def _seeds(points: pd.Series) -> int:
+    """Return of how many seeds a category has points, of the category with the fewest."""
+    return int(comparable(points).count(axis=1).min())
 
 
 def paired_differences(results: Results) -> list[Table | Charts]:
@@ -234,17 +248,19 @@ def _value_of(difference: Any, kind: str, dataset: str, category: str | None, ro
 def _value(difference: Difference | None) -> Value:
     if difference is None:
         return MISSING
-    mean, low, high, count = difference
+    mean, low, high, count, _ = difference
     limits = "" if low is None or high is None else f" ({signed(100 * low)} to {signed(100 * high)})"
     hint = "one pair of cells" if count == 1 else f"{count} pairs of cells"
     return Value(f"{signed(100 * mean)}{limits}", 100 * mean, hint)
 
 
 def _notes(pairs: Pairs, dataset: str) -> list[str]:
-    several = len(pairs.results.categories(dataset)) > 1
+    categories = pairs.results.categories(dataset)
+    several = len(categories) > 1
     sentences = [_sentence(pairs, row, dataset) for row in pairs.rows]
-    seeds = pairs.results.finished(dataset=dataset).groupby("row")["seed"].nunique()
-    cautions = {ONE_SEED: (seeds == 1).any(), FEW_IMAGES: pairs.few_images}
+    shown = [pairs.auroc(*of, dataset, where) for of in product(pairs.rows, KINDS) for where in (None, *categories)]
+    one_seed = any(difference.seeds == 1 for difference in shown if difference is not None)
+    cautions = {ONE_SEED: one_seed, FEW_IMAGES: dataset in pairs.few_images}
     applying = [caution for caution, applies in cautions.items() if applies]
     return [*filter(None, sentences), NOTE.format(CATEGORIES_TOO * several), *applying]
 
@@ -275,7 +291,7 @@ def _draw(description: str, bars: Mapping[str, Difference], label: str) -> str:
     """Draw the name and below it the bar of each row."""
     axes = new_axes(340, 40 * len(bars) + 24, margins=(6, 44, 4, 20))
     colour = SERIES[list(KINDS.values()).index(label)]
-    for number, (row, (mean, low, high, _)) in enumerate(bars.items()):
+    for number, (row, (mean, low, high, *_)) in enumerate(bars.items()):
         line = 2 * number
         axes.text(0.01, line + 0.2, row, fontsize=12, color=INK, transform=axes.get_yaxis_transform())
         (drawn,) = axes.barh(line + 1, 100 * mean, color=colour)
