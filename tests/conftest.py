@@ -2,8 +2,10 @@
 """Fixtures for the whole suite: small networks' files and small datasets, all made on the spot."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 ROOT = Path(__file__).resolve().parents[1]
 
 #: Files that take minutes for a few tests. They come first, so that no process is left alone with one at the end.
-LONGEST = ("test_tools.py", "test_end_to_end.py", "test_examples.py")
+LONGEST = ("test_tools.py", "test_plugin.py", "test_examples.py", "test_end_to_end.py")
 
 #: Comes last: in a process that has exported and quantised what this file does, OpenVINO's libraries may crash as soon
 #: as another process is started.
@@ -37,7 +39,8 @@ CHANNELS = 16
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the tests by file: the longest first, and last the one after which a process should end."""
-    items.sort(key=lambda item: (item.path.name not in LONGEST, item.path.name == LAST))
+    ranks = {name: rank for rank, name in enumerate(LONGEST)} | {LAST: len(LONGEST) + 1}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(LONGEST)))
 
 
 def ablation_files() -> dict[str, Path]:
@@ -68,6 +71,38 @@ def narrow_networks() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         make_narrow(patch.setattr)
+        yield
+
+
+@pytest.fixture(scope="module")
+def traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let a module's exports share ONNX graphs that are the same: to trace one takes longer than all the rest."""
+    from anomalib_scdae.benchmark.measure.export import _fingerprint
+    from anomalib_scdae.model.deploy.export import FoldedExport
+    from anomalib_scdae.model.training.checks import check_exportable
+
+    trace, traced = FoldedExport.to_onnx, {}
+
+    def to_onnx(
+        model: FoldedExport,
+        export_root: Path | str,
+        model_file_name: str = "model",
+        input_size: tuple[int, int] | None = None,
+        **options: Any,
+    ) -> Path:
+        check_exportable(model.model)
+        model._check_input_size(export_root, model_file_name, input_size)
+        key = (_fingerprint(model), model_file_name, input_size, repr(options))
+        if key not in traced:
+            folder = tmp_path_factory.mktemp("traced")
+            path = trace(model, folder, model_file_name, input_size, **options)
+            traced[key] = folder, path.relative_to(folder)
+        folder, path = traced[key]
+        shutil.copytree(folder, export_root, dirs_exist_ok=True)
+        return Path(export_root) / path
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FoldedExport, "to_onnx", to_onnx)
         yield
 
 

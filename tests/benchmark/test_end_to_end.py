@@ -10,13 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
+from anomalib.models.image.efficient_ad.torch_model import SmallPatchDescriptionNetwork
+from safetensors.torch import save_file
 
 from anomalib_scdae.benchmark.cells import read_json
 from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX process groups")]
 FIRST, SECOND = "scdae--SyntheticLOCO--pushpins--seed0", "efficientad-mended--SyntheticLOCO--pushpins--seed0"
-SHORTER = ("--trainer.max_steps", "2")
+SHORTER = ("--trainer.max_steps", "2", "--teacher", "teacher.safetensors")
 #: Only a bound for a machine that hangs.
 PATIENCE = 900.0
 
@@ -24,7 +26,7 @@ PATIENCE = 900.0
 def start(folder: Path, output: str, *options: str) -> "subprocess.Popen[bytes]":
     """Start the smoke test in ``folder`` and a process group of its own."""
     config = str(ROOT / "configs" / "benchmark_smoke.yaml")
-    main = "import sys; from anomalib_scdae.cli import main; sys.exit(main())"
+    main = "import sys; from tests.benchmark.narrow_cell import main; sys.exit(main())"
     command = [sys.executable, "-c", main, "benchmark", "--config", config, "--output", output, *SHORTER]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "ANOMALIB_SCDAE_OFFLINE": "1"}
     with (folder / "out.txt").open("ab") as out:
@@ -48,9 +50,13 @@ def accuracies(folder: Path, row: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The smoke test in ``killed``, killed in its second cell and started again; its second cell alone in ``whole``."""
+def folder(tmp_path_factory: pytest.TempPathFactory, narrow_networks: None) -> Path:
+    """The smoke test in ``killed``, killed in its second cell and started again; its second cell alone in ``whole``.
+
+    With narrow networks.
+    """
     folder = tmp_path_factory.mktemp("smoke")
+    save_file(SmallPatchDescriptionNetwork(384).state_dict(), folder / "teacher.safetensors")
     process = start(folder, "killed")
     wait_for("training", folder / "killed" / "cells" / SECOND, process)
     os.killpg(process.pid, signal.SIGKILL)

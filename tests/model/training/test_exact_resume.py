@@ -65,7 +65,10 @@ def cheap_networks(monkeypatch: pytest.MonkeyPatch) -> None:
 def _train(
     folder: Path, loco_root: Path, arguments: dict, workers: int, seed: int, checkpoint: Path | None = None
 ) -> None:
-    """Train, writing a checkpoint after every step and every epoch; images are flipped at random on top of it all."""
+    """Train, with a checkpoint after every step and every epoch, after the last step alone where a training is resumed.
+
+    Images are flipped at random on top of it all.
+    """
     seed_everything(seed)
     data = MVTecLOCO(
         root=loco_root,
@@ -74,13 +77,14 @@ def _train(
         num_workers=workers,
         train_augmentations=RandomHorizontalFlip(),
     )
-    every_step = ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1, save_on_train_epoch_end=False)
-    every_epoch = ModelCheckpoint(folder, "epoch-{step}", save_top_k=-1, save_on_train_epoch_end=True)
+    steps = 1 if checkpoint is None else STEPS
+    by_step = ModelCheckpoint(folder, "{step}", every_n_train_steps=steps, save_top_k=-1, save_on_train_epoch_end=False)
+    by_epoch = ModelCheckpoint(folder, "epoch-{step}", save_top_k=-1, save_on_train_epoch_end=True)
     engine = Engine(
         max_steps=STEPS,
         default_root_dir=folder,
         accelerator="cpu",
-        callbacks=[every_step, every_epoch],
+        callbacks=[by_step] if checkpoint is not None else [by_step, by_epoch],
         enable_progress_bar=False,
     )
     engine.fit(SCDAE(**arguments), datamodule=data, ckpt_path=checkpoint)

@@ -13,7 +13,9 @@ from lightning.pytorch import seed_everything
 from anomalib_scdae import SCDAE
 from tests.loco_data import write_image
 
-STEPS = 40
+pytestmark = pytest.mark.usefixtures("narrow_networks")
+
+STEPS = 100
 
 
 def product(seed: int, scratched: bool = False) -> np.ndarray:
@@ -50,9 +52,7 @@ def test_a_faint_scratch_scores_above_every_normal_image_once_the_label_is_learn
     for steps in (1, STEPS):
         seed_everything(0)
         model = SCDAE(schedule="fast", context_weight=0, **model_arguments)
-        engine = Engine(
-            max_steps=steps, precision="bf16-mixed", accelerator="cpu", logger=False, default_root_dir=tmp_path
-        )
+        engine = Engine(max_steps=steps, accelerator="cpu", logger=False, default_root_dir=tmp_path)
         engine.fit(model, datamodule=plates)
         model.eval()
         with torch.inference_mode():
