@@ -30,7 +30,7 @@ from anomalib_scdae.model.image_size import check_image_size, height_and_width
 from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.calibration import Calibration
 from anomalib_scdae.model.training.checkpoint_file import guard_checkpoints
-from anomalib_scdae.model.training.checks import check_precision, check_trained, check_training
+from anomalib_scdae.model.training.checks import check_pool_size, check_precision, check_trained, check_training
 from anomalib_scdae.model.training.data_set import check_before_training, set_up
 from anomalib_scdae.model.training.exact_resume import ExactResume
 from anomalib_scdae.model.training.finite_loss import FiniteLoss
@@ -189,6 +189,7 @@ class SCDAE(FoldedExport, SCDAECheckpoints, AnomalibModule):  # type: ignore[mis
         self.model.train()  # Lightning leaves the mode as it is: a model that has just predicted would not train
         self.inputs.load_teacher(self.model)
         size = training_image_size(self.trainer, self.transformed)
+        check_pool_size(self.model, size)
         source = self.inputs.open_penalty_images(size, self.resume.seed, resumed=bool(self.trainer.ckpt_path))
         rank_zero_info(f"SCDAE: teacher {self.inputs.resolved['teacher']}; penalty images {source}.")
         room = self.image_cache.room(self.trainer)

@@ -10,6 +10,7 @@ from torchvision.transforms.v2 import Normalize
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.anomaly_map import NORMALISED_UPPER
+from anomalib_scdae.model.networks import patch_description_network
 from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.precision import bf16_speed
 
@@ -56,6 +57,22 @@ def _warn_where_bf16_is_slow() -> None:
             f"bf16 takes this processor {1 / max(speed, 0.01):.1f} times as long as float32: leave the precision out "
             "(--trainer.precision 32)."
         )
+
+
+def check_pool_size(networks: SCDAEModel, image_size: tuple[int, int]) -> None:
+    """Raise a :class:`UserError` if SRM would pool more positions than the features of such images have."""
+    options = networks.options
+    if not any("srm" in modules for modules in options["branches"]):
+        return
+    with torch.device("meta"):  # which draws no random numbers, of which a resumed training has its own
+        teacher = patch_description_network(options["model_size"], 1, options["padding"])
+    height, width = teacher(torch.empty(1, 3, *image_size, device="meta")).shape[-2:]
+    if options["pool_size"] > min(height, width):
+        msg = (
+            f"pool_size is {options['pool_size']}, and the features of images of {image_size[0]} x {image_size[1]} "
+            f"have {height} x {width} positions: give a smaller one (--model.pool_size)."
+        )
+        raise UserError(msg)
 
 
 def is_trained(networks: SCDAEModel) -> bool:

@@ -22,8 +22,9 @@ from PIL import Image
 from anomalib_scdae import SCDAE
 from anomalib_scdae.benchmark.cell.recorder import _losses as _recorded
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.blank_images import BlankImages
-from anomalib_scdae.model.training.checks import check_training
+from anomalib_scdae.model.training.checks import check_pool_size, check_training
 from anomalib_scdae.model.training.finite_loss import STEPS_BETWEEN_LOOKS, FiniteLoss
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
@@ -43,6 +44,28 @@ def _sentence(use: Callable[[], object]) -> str:
         use()
     assert "\n" not in str(error.value)
     return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("pool_size", "branches", "size", "positions"),
+    [
+        (56, [["srm"], ["crm"]], (256, 256), None),
+        (57, [["srm"], ["crm"]], (256, 256), "56 x 56"),
+        (57, [["srm"], ["crm"]], (512, 256), "120 x 56"),
+        (57, [["crm"], []], (256, 256), None),  # nothing pools
+    ],
+)
+def test_no_more_is_pooled_than_there_is(
+    pool_size: int, branches: list, size: tuple[int, int], positions: str | None
+) -> None:
+    networks = SCDAEModel(branches=branches, pool_size=pool_size, teacher_out_channels=4)
+    before = torch.get_rng_state()
+    if positions is None:
+        check_pool_size(networks, size)
+        assert torch.equal(torch.get_rng_state(), before), "a resumed training would go on with other random numbers"
+    else:
+        said = _sentence(lambda: check_pool_size(networks, size))
+        assert f"the features of images of {size[0]} x {size[1]} have {positions} positions" in said
 
 
 class TestUntrained:
