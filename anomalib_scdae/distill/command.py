@@ -21,7 +21,15 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from anomalib_scdae import __version__
 from anomalib_scdae.distill.backbone import FeatureTargets
 from anomalib_scdae.distill.card import Card, write_curve
-from anomalib_scdae.distill.dataset import SMALLEST_CROP, STRIDE, TEACHER_SIZE, RollingCache, split_images
+from anomalib_scdae.distill.dataset import (
+    SMALLEST_CROP,
+    STRIDE,
+    TEACHER_SIZE,
+    RollingCache,
+    holds_views,
+    split_images,
+    whole_view,
+)
 from anomalib_scdae.distill.training import Distillation, DistillationOptions, Validation, write_weights
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.files import sha256_of
@@ -99,9 +107,11 @@ def distill(
     console = Console()
     _check(options)
     files = _Files(output)
-    files.check(resume)
+    files.check(resume, cache or files.cache)
     target = _device(device)
     training, held_out = split_images(images, validation_images, seed)
+    for path in held_out:
+        whole_view(path)  # one that cannot be read is told now, not after the features of hundreds
     features = FeatureTargets(
         backbone, backbone_weights, layers=layers, mean=backbone_mean, std=backbone_std, out_channels=out_channels
     ).to(target)
@@ -174,8 +184,8 @@ class _Files:
     def card(self) -> Path:
         return self.output.with_suffix(".json")
 
-    def check(self, resume: bool) -> None:
-        """Refuse to overwrite what hours were spent on."""
+    def check(self, resume: bool, cache: Path) -> None:
+        """Refuse to overwrite what hours were spent on; ``cache`` holds views as long as a run is not finished."""
         if self.output.suffix != ".safetensors":
             msg = f"--output {self.output} must end in .safetensors."
             raise UserError(msg)
@@ -183,7 +193,7 @@ class _Files:
             if not resume:
                 msg = f"{self.checkpoint} exists already: continue it with --resume, or choose another --output."
                 raise UserError(msg)
-        elif self.output.exists():
+        elif self.output.exists() and not (resume and holds_views(cache)):  # left by a kill in the first writing
             msg = f"{self.output} exists already, without a checkpoint to go on from: choose another --output."
             raise UserError(msg)
 

@@ -24,6 +24,10 @@ STRIDE = TARGET_STRIDE // 2
 MARGIN = 4
 #: A PDN's receptive field is 33 px, so smaller crops than this have no cell.
 SMALLEST_CROP = 36
+#: File that says what a cache's other files are of.
+IDENTITY = "identity.txt"
+#: So many photographs in a row that cannot be read are no damaged files: the folder is gone.
+MOST_UNREADABLE = 20
 
 
 class View(NamedTuple):
@@ -103,6 +107,11 @@ class CropBatch(NamedTuple):
     targets: Tensor
 
 
+def holds_views(folder: Path) -> bool:
+    """Tell whether a :class:`RollingCache` has left its files in a folder."""
+    return (folder / IDENTITY).is_file()
+
+
 class RollingCache:
     """The latest ``capacity`` views of an endless stream, with their features, in files.
 
@@ -135,16 +144,16 @@ class RollingCache:
     ) -> None:
         self.paths, self.features, self.capacity, self.fresh, self.seed = paths, features, capacity, fresh, seed
         self.order = lru_cache(maxsize=2)(self._order)
-        self.files = {name: folder / name for name in ("features.f16", "images.u8", "numbers.i64", "identity.txt")}
+        self.files = {name: folder / name for name in ("features.f16", "images.u8", "numbers.i64", IDENTITY)}
         self._unreadable: set[Path] = set()
         self.channels, self.identity = channels, f"{identity} {channels} {capacity} {fresh} {seed}"
 
     def _open(self) -> None:
         """Open the arrays, empty ones unless there are some of the same identity."""
-        self.files["identity.txt"].parent.mkdir(parents=True, exist_ok=True)
+        self.files[IDENTITY].parent.mkdir(parents=True, exist_ok=True)
         mode: Literal["r+", "w+"] = "r+" if self._present() else "w+"
         if mode == "w+":  # first of all, so that half of a new cache never passes for the one before
-            self.files["identity.txt"].unlink(missing_ok=True)
+            self.files[IDENTITY].unlink(missing_ok=True)
         grid = TEACHER_SIZE // STRIDE
         shape = (self.capacity, grid, grid, self.channels)
         self.targets = np.memmap(self.files["features.f16"], np.float16, mode, shape=shape)
@@ -152,10 +161,10 @@ class RollingCache:
         self.images = np.memmap(self.files["images.u8"], np.uint8, mode, shape=shape)
         # Numbers start from 1, so that a new file (all zeros) holds no view.
         self.numbers = np.memmap(self.files["numbers.i64"], np.int64, mode, shape=(self.capacity,))
-        self.files["identity.txt"].write_text(self.identity)
+        self.files[IDENTITY].write_text(self.identity)
 
     def _present(self) -> bool:
-        path = self.files["identity.txt"]
+        path = self.files[IDENTITY]
         return all(file.is_file() for file in self.files.values()) and path.read_text() == self.identity
 
     def prepare(self, step: int) -> Iterator[int]:
@@ -196,15 +205,16 @@ class RollingCache:
         Where one cannot be read, the next one of the epoch takes its place: a run of hours is worth more than that.
         """
         epoch, position = divmod(number, len(self.paths))
-        for place in self.order(epoch).roll(-position).tolist():
-            path = self.paths[place]
+        order = self.order(epoch)
+        for offset in range(min(len(order), MOST_UNREADABLE)):
+            path = self.paths[int(order[(position + offset) % len(order)])]
             try:
                 return random_view(path, _generator(self.seed, 2, number).initial_seed())
             except UserError as error:
                 if path not in self._unreadable:
                     rank_zero_warn(f"A photograph is passed over: {error}")
                 self._unreadable.add(path)
-        msg = f"None of the {len(self.paths)} photographs can be read any more: put them back and go on with --resume."
+        msg = f"Photographs such as {path} cannot be read any more: put them back and go on with --resume."
         raise UserError(msg)
 
     def _order(self, epoch: int) -> Tensor:
@@ -212,7 +222,7 @@ class RollingCache:
 
     def remove(self) -> None:
         """Delete the cache's files, and the folder if nothing else is in it."""
-        folder = self.files["identity.txt"].parent
+        folder = self.files[IDENTITY].parent
         for path in self.files.values():
             path.unlink(missing_ok=True)
         if not any(folder.iterdir()):

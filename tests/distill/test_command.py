@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 
 from anomalib_scdae.cli import main
 from anomalib_scdae.distill import command
+from anomalib_scdae.distill.dataset import split_images
 from anomalib_scdae.distill.training import Distillation
 from anomalib_scdae.files import sha256_of
 from anomalib_scdae.inputs.teacher import load_teacher
@@ -177,6 +179,30 @@ def test_a_teacher_without_its_checkpoint_is_never_overwritten(
         assert main(arguments(finished | resume)) == 1
         assert "without a checkpoint to go on from: choose another --output" in capsys.readouterr().err
     assert sha256_of(finished["output"]) == before
+
+
+def test_a_run_that_was_killed_within_its_first_writing_begins_anew(
+    call: dict[str, Any], finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Distillation, "save", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        main(arguments(call))
+    monkeypatch.undo()
+    assert call["output"].exists()
+    assert not call["output"].with_suffix(".checkpoint").exists()
+    assert main(arguments(call | {"resume": True})) == 0
+    assert sha256_of(call["output"]) == sha256_of(finished_run / "teacher.safetensors")
+
+
+def test_a_damaged_photograph_that_is_held_out_is_told_at_once(
+    call: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = shutil.copytree(call["images"], tmp_path / "photographs")
+    _, (held_out,) = split_images(images, 1, 0)
+    held_out.write_bytes(b"")
+    assert main(arguments(call | {"images": images})) == 1
+    assert f"{held_out.name} cannot be read" in capsys.readouterr().err
+    assert not call["output"].parent.exists()
 
 
 def test_resuming_in_another_precision_names_the_option(

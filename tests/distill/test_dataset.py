@@ -118,7 +118,7 @@ def test_a_photograph_that_cannot_be_read_is_passed_over(tmp_path: Path, photogr
     assert (np.asarray(whole.numbers) > 0).all()
     for path in whole.paths:
         path.unlink()
-    with pytest.raises(UserError, match="None of the 4 photographs can be read"):
+    with pytest.raises(UserError, match="cannot be read any more: put them back"):
         whole.advance(0)
 
 
