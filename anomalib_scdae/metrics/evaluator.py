@@ -77,6 +77,7 @@ class RawScoreEvaluator(Evaluator):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Come to see outputs before the post-processor does."""
         super().setup(trainer, pl_module, stage)
+        self._is_cropped = crops(pl_module)
         self._raw.attach(trainer)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -86,7 +87,7 @@ class RawScoreEvaluator(Evaluator):
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell AU-sPRO which masks the data set names; leave it out for a model that sees a part of each image."""
-        self._is_cropped = crops(pl_module)
+        del pl_module
         if self._is_cropped and any(isinstance(metric, AUsPRO) for metric in self.test_metrics):
             rank_zero_warn(
                 "AU-sPRO is left out, since the model's pre-processor crops images: its maps are of parts of them."

@@ -52,9 +52,8 @@ def write_predictions_of(model: Path, images: Sequence[Path], folder: Path, prec
 
     infer = load_exported(model, precision)
     (folder / SCORES_NAME).unlink(missing_ok=True)  # never beside maps of another model
-    unfinished = folder / f"{SCORES_NAME}.part0"
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished.touch()
+    (folder / f"{SCORES_NAME}.part0").touch()  # until all maps are of this model
     rows = []
     for path in track(images, description=f"running {model.name}"):
         outputs, name = infer(path), anomaly_type(path)
@@ -64,7 +63,8 @@ def write_predictions_of(model: Path, images: Sequence[Path], folder: Path, prec
             rows.append(Prediction(str(path), name, outputs.score, int(name != GOOD), outputs.label))
     if rows:
         write_predictions(folder / SCORES_NAME, rows)
-    unfinished.unlink()
+    for part in folder.glob(f"{SCORES_NAME}.part*"):
+        part.unlink()
 
 
 def load_exported(model: Path, precision: Precision = "f32") -> Callable[[Path], Outputs]:

@@ -103,31 +103,32 @@ class AUROCPerType(PerTypeMetric):
         """Forget all images."""
         self._scores: list[float] = []
         self._types: list[str] = []
+        self._paths: list[str] = []
 
     def add(self, batch: Batch, *values: Any) -> None:
-        """Add images: scores ``[B]`` of any range, labels ``[B]`` (0: good), and the paths that name their types.
+        """Add images: scores ``[B]`` of any range, labels ``[B]`` (0: good), and the paths that name their types."""
+        del batch
+        scores, labels, paths = values
+        self._scores += scores.flatten().tolist()
+        self._paths += map(str, paths)
+        self._types += [anomaly_type(path) if label else GOOD for label, path in zip(labels, paths, strict=True)]
+
+    def figures(self) -> dict[str, float]:
+        """Return the AUROC of each type that was seen, and their mean.
 
         Raises:
             UserError: If a score is not finite.
         """
-        del batch
-        scores, labels, paths = values
-        scores = scores.flatten()
-        if lost := [path for path, finite in zip(paths, scores.isfinite().tolist(), strict=True) if not finite]:
-            msg = (
-                f"The score of {lost[0]} is not a finite number, so that images cannot be ranked: the model's weights "
-                "or statistics are damaged, or its precision overflows; test with --trainer.precision 32 or train "
-                "again."
-            )
-            raise UserError(msg)
-        self._scores += scores.tolist()
-        self._types += [anomaly_type(path) if label else GOOD for label, path in zip(labels, paths, strict=True)]
-
-    def figures(self) -> dict[str, float]:
-        """Return the AUROC of each type that was seen, and their mean."""
-        parts = gather((self._scores, self._types))
-        scores = np.array([score for part, _ in parts for score in part])
-        types = np.array([name for _, part in parts for name in part], dtype=str)
+        parts = gather((self._scores, self._types, self._paths))
+        scores = np.array([score for part, *_ in parts for score in part])
+        types = np.array([name for _, part, _ in parts for name in part], dtype=str)
+        for path, score in zip((path for *_, part in parts for path in part), scores, strict=True):
+            if not np.isfinite(score):
+                msg = (
+                    f"The score of {path} is {score}: the model's weights or statistics are damaged, or half precision "
+                    "overflows; test with --trainer.precision 32, or train again."
+                )
+                raise UserError(msg)
         return {f"AUROC_{short_name(name)}": value for name, value in with_mean(auroc_per_type(scores, types)).items()}
 
 

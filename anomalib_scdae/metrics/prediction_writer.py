@@ -69,7 +69,7 @@ class PredictionWriter(Callback):
         Raises:
             UserError: If the maps would not be those of whole images.
         """
-        if self.maps and crops(pl_module):
+        if self.maps and stage in {"fit", "test"} and crops(pl_module):
             msg = (
                 "PredictionWriter writes maps of whole images, and this model's pre-processor crops them: give the "
                 "callback maps=False, or the model a pre-processor that only resizes."
@@ -98,18 +98,21 @@ class PredictionWriter(Callback):
         trainer.strategy.barrier("scores.csv")
         if trainer.is_global_zero:
             for folder in {part.parent for part in self._started}:
-                _assemble([folder / f"{SCORES_NAME}.part{rank}" for rank in range(trainer.world_size)])
+                if self.scores:
+                    _assemble([folder / f"{SCORES_NAME}.part{rank}" for rank in range(trainer.world_size)])
+                for part in folder.glob(f"{SCORES_NAME}.part*"):  # also of an interrupted test in more processes
+                    part.unlink()
 
     def _write(self, batch: ImageBatch, rank: int) -> None:
         for index, prediction in enumerate(predictions_of(batch, "PredictionWriter")):
             path = Path(prediction.path)
             folder = self._folder(path)
+            # First of all: where it is left behind, the maps beside it may be of two models.
+            self._append(folder / f"{SCORES_NAME}.part{rank}", prediction)
             if self.maps:
                 with replacing(self._map_file(folder, path)) as file:
                     tifffile.imwrite(file, resize_map(_map(batch, index), image_shape(path)))
                 (folder / SCORES_NAME).unlink(missing_ok=True)  # of an earlier test, whose maps were others
-            if self.scores:
-                self._append(folder / f"{SCORES_NAME}.part{rank}", prediction)
 
     def _map_file(self, folder: Path, image: Path) -> Path:
         """Return where a map belongs; never where this test has put that of another image."""
@@ -133,7 +136,8 @@ class PredictionWriter(Callback):
         self._started.add(file)
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("w" if new else "a", newline="", encoding="utf-8") as stream:
-            csv.writer(stream).writerow(prediction)
+            if self.scores:
+                csv.writer(stream).writerow(prediction)
 
 
 def predictions_of(batch: ImageBatch, reader: str) -> Iterator[Prediction]:
@@ -172,5 +176,3 @@ def _assemble(parts: Sequence[Path]) -> None:
         with part.open(newline="", encoding="utf-8") as stream:
             rows.update({row[0]: row for row in csv.reader(stream)})  # a sampler may give an image to two processes
     write_predictions(parts[0].with_name(SCORES_NAME), rows.values())
-    for part in parts:
-        part.unlink(missing_ok=True)
