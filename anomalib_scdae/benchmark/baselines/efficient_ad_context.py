@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from anomalib.data import Batch
+from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from anomalib_scdae.benchmark.baselines.efficient_ad import EfficientAdMended
@@ -70,6 +71,15 @@ class EfficientAdWithContext(EfficientAdMended):
                     distances.append(self.context_score(self._averages(images[normal])))
         if scores:
             self.context_score.standardise(torch.cat(scores).cpu(), torch.cat(distances).cpu())
+
+    def on_test_start(self) -> None:
+        """Warn where the scores are those of EfficientAd alone."""
+        super().on_test_start()
+        if not self.context_score.scale > 0:
+            rank_zero_warn(
+                "The context score has no part in these scores: it needs five training images, and a validation to "
+                "compare it with the maps."
+            )
 
     def validation_step(self, batch: Batch, *args: Any, **kwargs: Any) -> Any:
         """Add the context score to what EfficientAd says."""

@@ -78,7 +78,7 @@ def train_and_test(folder: CellFolder) -> None:
     outputs = OutputCollector()
     figures = _test(folder, model, datamodule, outputs)
     outputs.write_scores(folder.scores)
-    pictures = attempt(lambda: write_gallery(outputs, folder.gallery, folder.benchmark))
+    pictures = attempt(lambda: write_gallery(outputs, folder.gallery, folder.benchmark), "There are no pictures.")
     lost = [f"There are no pictures: {pictures.sentence}"] if isinstance(pictures, Failure) else []
     result = {
         "status": FINISHED,

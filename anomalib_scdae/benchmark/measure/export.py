@@ -27,12 +27,12 @@ FORMATS = ("fp32", "fp16", "int8")
 CALIBRATION_IMAGES = 128
 
 
-def attempt(function: Callable[[], Any]) -> Any:
+def attempt(function: Callable[[], Any], failed: str = "Could not be measured.") -> Any:
     """Return what ``function`` returns, or a :class:`Failure`: one format must not cost the others."""
     try:
         return function()
     except Exception as error:
-        logger.warning("Could not be measured.", exc_info=True)
+        logger.warning(failed, exc_info=True)
         return Failure(in_one_sentence(error))
 
 

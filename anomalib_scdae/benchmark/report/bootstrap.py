@@ -3,7 +3,7 @@
 
 Images are drawn anew within each anomaly type, as often as there are images of that type; then seeds within each
 category, then categories. Two models that were tested on the same images get the same draws, so that what an image does
-to both is not taken for a difference between them. Every draw is a function of the images' names alone.
+to both is not taken for a difference between them. Every draw is a function of names alone: data set, category, images.
 """
 
 from collections.abc import Sequence

@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,6 +109,7 @@ class Pairs:
         self.rows = [row for row in results.rows if row != self.baseline]
         self.few_images: set[str] = set()
         self._cells: dict[str, _Resampled | None] = {}
+        self.auroc = cache(self.auroc)  # type: ignore[method-assign]  # table, sentence, bars and picture ask alike
         self._draws: dict[tuple[str, str, tuple[str, ...]], NDArray[np.int64]] = {}
 
     def auroc(self, row: str, kind: str, dataset: str, category: str | None = None) -> Difference | None:

@@ -43,4 +43,4 @@ def affinities(features: Tensor) -> Tensor:
 def _averaged(features: Tensor) -> Tensor:
     cells = -(-max(features.shape[-2:]) // POSITIONS)
     # What is left over at the borders has cells of its own: no position goes unseen.
-    return F.avg_pool2d(features, cells, ceil_mode=True, count_include_pad=False) if cells > 1 else features
+    return F.avg_pool2d(features, cells, ceil_mode=True) if cells > 1 else features
