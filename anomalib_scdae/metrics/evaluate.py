@@ -28,7 +28,7 @@ from anomalib_scdae.metrics.ground_truth import (
     read_ground_truth,
 )
 from anomalib_scdae.metrics.map_files import find_map, map_file
-from anomalib_scdae.metrics.score_files import SCORES_NAME, scores_of
+from anomalib_scdae.metrics.score_files import SCORES_NAME, part_files, scores_of
 from anomalib_scdae.metrics.spro import FPR_LIMITS, SPROAccumulator
 
 Metrics = dict[str, Any]
@@ -96,10 +96,10 @@ def evaluate(
     masks = _masks(root, paths)
     if exported is not None:
         write_predictions_of(Path(exported), paths, map_folder, precision)
-    if part := next(map_folder.glob(f"{SCORES_NAME}.part*"), None):
+    if parts := part_files(map_folder):
         msg = (
-            f"{part} is of a test that is running or was interrupted, so that the maps beside it may be of two models: "
-            "run that test again, to its end, or delete the file if the maps are all of one."
+            f"{parts[0]} is of a test that is running or was interrupted, so that the maps beside it may be of two "
+            "models: run that test again, to its end, or delete the file if the maps are all of one."
         )
         raise UserError(msg)
     images = _match(masks, map_folder)

@@ -15,7 +15,7 @@ from anomalib_scdae.files import replacing
 from anomalib_scdae.image_files import image_shape, opened
 from anomalib_scdae.metrics.anomaly_types import GOOD, anomaly_type
 from anomalib_scdae.metrics.map_files import map_file
-from anomalib_scdae.metrics.score_files import SCORES_NAME, Prediction, write_predictions
+from anomalib_scdae.metrics.score_files import SCORES_NAME, Prediction, part_file, remove_parts, write_predictions
 
 #: OpenVINO's names of the types that it can compute in.
 Precision = Literal["f32", "bf16", "f16"]
@@ -53,7 +53,7 @@ def write_predictions_of(model: Path, images: Sequence[Path], folder: Path, prec
     infer = load_exported(model, precision)
     (folder / SCORES_NAME).unlink(missing_ok=True)  # never beside maps of another model
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{SCORES_NAME}.part0").touch()  # until all maps are of this model
+    part_file(folder).touch()  # until all maps are of this model
     rows = []
     for path in track(images, description=f"running {model.name}"):
         outputs, name = infer(path), anomaly_type(path)
@@ -63,8 +63,7 @@ def write_predictions_of(model: Path, images: Sequence[Path], folder: Path, prec
             rows.append(Prediction(str(path), name, outputs.score, int(name != GOOD), outputs.label))
     if rows:
         write_predictions(folder / SCORES_NAME, rows)
-    for part in folder.glob(f"{SCORES_NAME}.part*"):
-        part.unlink()
+    remove_parts(folder)
 
 
 def load_exported(model: Path, precision: Precision = "f32") -> Callable[[Path], Outputs]:

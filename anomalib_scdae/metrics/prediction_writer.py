@@ -20,7 +20,7 @@ from anomalib_scdae.metrics.au_spro import resize_map
 from anomalib_scdae.metrics.cropping import crops
 from anomalib_scdae.metrics.map_files import map_file
 from anomalib_scdae.metrics.raw_outputs import RawOutputs
-from anomalib_scdae.metrics.score_files import SCORES_NAME, Prediction, write_predictions
+from anomalib_scdae.metrics.score_files import SCORES_NAME, Prediction, part_file, remove_parts, write_predictions
 
 logger = logging.getLogger(__name__)
 
@@ -99,16 +99,15 @@ class PredictionWriter(Callback):
         if trainer.is_global_zero:
             for folder in {part.parent for part in self._started}:
                 if self.scores:
-                    _assemble([folder / f"{SCORES_NAME}.part{rank}" for rank in range(trainer.world_size)])
-                for part in folder.glob(f"{SCORES_NAME}.part*"):  # also of an interrupted test in more processes
-                    part.unlink()
+                    _assemble([part_file(folder, rank) for rank in range(trainer.world_size)])
+                remove_parts(folder)  # also of an interrupted test in more processes
 
     def _write(self, batch: ImageBatch, rank: int) -> None:
         for index, prediction in enumerate(predictions_of(batch, "PredictionWriter")):
             path = Path(prediction.path)
             folder = self._folder(path)
             # First of all: where it is left behind, the maps beside it may be of two models.
-            self._append(folder / f"{SCORES_NAME}.part{rank}", prediction)
+            self._append(part_file(folder, rank), prediction)
             if self.maps:
                 with replacing(self._map_file(folder, path)) as file:
                     tifffile.imwrite(file, resize_map(_map(batch, index), image_shape(path)))

@@ -25,6 +25,22 @@ class Prediction(NamedTuple):
     prediction: int | None
 
 
+def part_file(folder: Path, rank: int = 0) -> Path:
+    """Return where a process keeps its rows until a test has ended; left behind, it tells that the test has not."""
+    return folder / f"{SCORES_NAME}.part{rank}"
+
+
+def part_files(folder: Path) -> list[Path]:
+    """Return the files of that kind in a folder, also those of a test in other processes."""
+    return sorted(folder.glob(f"{SCORES_NAME}.part*"))
+
+
+def remove_parts(folder: Path) -> None:
+    """Say that all maps in a folder are of the test that has just ended."""
+    for part in part_files(folder):
+        part.unlink()
+
+
 def write_predictions(file: Path, rows: Iterable[Sequence[object]]) -> None:
     """Write ``scores.csv``, by the images' paths; ``rows`` are predictions, or what their lines hold."""
     ordered = sorted(rows, key=lambda row: str(row[0]))

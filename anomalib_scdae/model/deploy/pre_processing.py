@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resizing that gives the same pixels in training and in an exported model."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import PIL.Image
@@ -11,6 +10,7 @@ from torch import nn
 from torchvision.transforms.v2 import Compose, Resize, Transform
 
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.metrics.cropping import parts_of
 
 
 class ExactPreProcessor(PreProcessor):
@@ -45,7 +45,7 @@ def exact(pre_processor: PreProcessor | bool) -> PreProcessor | bool:
     """
     if not isinstance(pre_processor, PreProcessor) or pre_processor.transform is None:
         return pre_processor
-    for resize in _resizings(pre_processor.transform):
+    for resize in (part for part in parts_of(pre_processor.transform) if isinstance(part, Resize)):
         sides = resize.size
         if not isinstance(sides, list | tuple) or len(sides) != 2:
             msg = (
@@ -61,14 +61,6 @@ def exact(pre_processor: PreProcessor | bool) -> PreProcessor | bool:
             )
             raise UserError(msg)
     return ExactPreProcessor(pre_processor.transform) if type(pre_processor) is PreProcessor else pre_processor
-
-
-def _resizings(transform: nn.Module) -> Iterator[Resize]:
-    """Yield the resizings in a transform, also within compositions of compositions."""
-    yield from (part for part in transform.modules() if isinstance(part, Resize))
-    if isinstance(transform, Compose):  # whose parts are a plain list
-        for part in transform.transforms:
-            yield from _resizings(part)
 
 
 def transformed(pre_processor: nn.Module | None, images: torch.Tensor) -> torch.Tensor:
