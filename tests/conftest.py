@@ -91,7 +91,7 @@ def traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         **options: Any,
     ) -> Path:
         check_exportable(model.model)
-        model._check_input_size(export_root, model_file_name, input_size)
+        model._check_input_size(input_size)
         key = (_fingerprint(model), model_file_name, input_size, repr(options))
         if key not in traced:
             folder = tmp_path_factory.mktemp("traced")

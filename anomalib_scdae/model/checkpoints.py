@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities import rank_zero_warn
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.image_size import height_and_width
@@ -15,7 +15,7 @@ from anomalib_scdae.model.training.calibration import Calibration
 from anomalib_scdae.model.training.checkpoint_file import check_checkpoint_file
 from anomalib_scdae.model.training.finite_loss import FiniteLoss
 from anomalib_scdae.model.training.inputs import TrainingInputs
-from anomalib_scdae.model.training.scheduled_training import ScheduledTraining
+from anomalib_scdae.model.training.scheduled_training import ScheduledTraining, tell_adopted
 from anomalib_scdae.model.training.training_files import TrainingFiles
 
 Loaded = TypeVar("Loaded", bound="SCDAECheckpoints")
@@ -86,7 +86,7 @@ class SCDAECheckpoints(ScheduledTraining):
             self.adopt_training(saved)
             images = str(saved.get("penalty_images", "auto"))
             if self.inputs.adopt_penalty_images(images):
-                rank_zero_info(f"From the checkpoint: penalty_images={images!r}.")
+                tell_adopted({"penalty_images": images})
                 self.hparams["penalty_images"] = images
         elif trainer.state.fn == TrainerFn.TESTING and self._trained_from == _resolved(trainer.ckpt_path) is not None:
             self._keep_trained_weights(checkpoint)
@@ -101,10 +101,10 @@ class SCDAECheckpoints(ScheduledTraining):
         options = SCDAEModel.options_of_checkpoint(saved)
         if self.hparams["compact"]:  # asked for here, of weights of any kind
             options.pop("compact", None)
-        different = [name for name, value in options.items() if value != self.hparams[name]]
+        different = {name: value for name, value in options.items() if value != self.hparams[name]}
         if not different:
             return
-        rank_zero_info("From the checkpoint: " + ", ".join(f"{name}={options[name]!r}" for name in different) + ".")
+        tell_adopted(different)
         rebuilt = SCDAEModel(**{**self.model.options, **options})
         self.model = rebuilt.to(memory_format=torch.channels_last).to(self.device)
         self.hparams.update(self.model.options)
@@ -113,7 +113,7 @@ class SCDAECheckpoints(ScheduledTraining):
         """Say where another size was asked for than the checkpoint's pre-processor resizes to."""
         name = "image_size"
         if name in saved and height_and_width(saved[name]) != height_and_width(self.hparams[name]):
-            rank_zero_info(f"From the checkpoint: {name}={saved[name]!r}.")
+            tell_adopted({name: saved[name]})
             self.hparams[name] = saved[name]
 
     def _keep_trained_weights(self, checkpoint: dict[str, Any]) -> None:

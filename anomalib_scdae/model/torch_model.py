@@ -242,6 +242,13 @@ class SCDAEModel(DistanceModel):
         """Return ``T``, normalised per channel, ``(B, C, h, w)`` in float32."""
         return self.normalised(self.teacher(images))
 
+    def feature_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Return height and width of the features of such images; nothing is computed, and no random number drawn."""
+        with torch.device("meta"):
+            network = patch_description_network(self.model_size, 1, self.options["padding"])
+        height, width = network(torch.empty(1, 3, *image_size, device="meta")).shape[-2:]
+        return height, width
+
     def normalised(self, features: torch.Tensor) -> torch.Tensor:
         """Normalise the teacher's features ``(B, C, h, w)`` per channel, in float32."""
         return (features.float() - self.teacher_mean) / self.teacher_std

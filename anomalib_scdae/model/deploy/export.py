@@ -36,32 +36,31 @@ class FoldedExport(ExportMixin):
             for parameter in learnt:
                 parameter.requires_grad_()
 
-    def to_onnx(self, *args: Any, **kwargs: Any) -> Path:
+    def to_onnx(
+        self,
+        export_root: Path | str,
+        model_file_name: str = "model",
+        input_size: tuple[int, int] | None = None,
+        **kwargs: Any,
+    ) -> Path:
         """Export to ONNX as Anomalib does, in the opset that torch writes.
 
         Anomalib's default of 14 makes the exporter convert the graph back, which fails with a traceback that looks like
         an error, and leaves the graph as it was.
         """
         check_exportable(self.model)
-        self._check_input_size(*args, **kwargs)
+        self._check_input_size(input_size)
         kwargs.setdefault("opset_version", 18)
         networks = self.model
         # A graph is traced from modules that are registered, which the folded model otherwise is not.
         self.model = networks.folded()
         try:
-            return super().to_onnx(*args, **kwargs)
+            return super().to_onnx(export_root, model_file_name, input_size, **kwargs)
         finally:
             self.model = networks
 
-    def _check_input_size(
-        self,
-        export_root: Path | str,
-        model_file_name: str = "model",
-        input_size: tuple[int, int] | None = None,
-        **options: Any,
-    ) -> None:
+    def _check_input_size(self, input_size: tuple[int, int] | None) -> None:
         """Raise a :class:`UserError` if the exported networks would be given too small images."""
-        del export_root, model_file_name, options
         if self.pre_processor is not None:  # which resizes
             return
         if input_size is None:

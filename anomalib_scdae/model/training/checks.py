@@ -10,7 +10,6 @@ from torchvision.transforms.v2 import Normalize
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.model.anomaly_map import NORMALISED_UPPER
-from anomalib_scdae.model.networks import patch_description_network
 from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.precision import bf16_speed
 
@@ -64,9 +63,7 @@ def check_pool_size(networks: SCDAEModel, image_size: tuple[int, int]) -> None:
     options = networks.options
     if not any("srm" in modules for modules in options["branches"]):
         return
-    with torch.device("meta"):  # which draws no random numbers, of which a resumed training has its own
-        teacher = patch_description_network(options["model_size"], 1, options["padding"])
-    height, width = teacher(torch.empty(1, 3, *image_size, device="meta")).shape[-2:]
+    height, width = networks.feature_size(image_size)
     if options["pool_size"] > min(height, width):
         msg = (
             f"pool_size is {options['pool_size']}, and the features of images of {image_size[0]} x {image_size[1]} "

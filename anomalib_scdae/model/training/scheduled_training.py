@@ -2,6 +2,7 @@
 """How long SCDAE trains and at which learning rate, by its schedule."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,6 +13,12 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim.lr_scheduler import LambdaLR
 
 from anomalib_scdae.model.training.schedule import SCHEDULES, Schedule, share_done, timers_of, warn_of_little_time
+
+
+def tell_adopted(options: Mapping[str, Any]) -> None:
+    """Say which options are taken from a checkpoint in place of those that were given, if there are any."""
+    if options:
+        rank_zero_info("From the checkpoint: " + ", ".join(f"{name}={v!r}" for name, v in options.items()) + ".")
 
 
 class ScheduledTraining(LightningModule):
@@ -103,9 +110,8 @@ class ScheduledTraining(LightningModule):
             known["lr"] = saved.get("lr")
             self.lr = SCHEDULES[name].lr if known["lr"] is None else known["lr"]
         different = {key: value for key, value in known.items() if value != self.hparams[key]}
-        if different:
-            rank_zero_info("From the checkpoint: " + ", ".join(f"{key}={v!r}" for key, v in different.items()) + ".")
+        tell_adopted(different)
         self.hparams.update(different)
         self.schedule, self.weight_decay = SCHEDULES[name], known["weight_decay"]
-        if self._unlimited is not None and self.trainer is self._unlimited:
+        if self._unlimited is not None:
             self._unlimited.fit_loop.epoch_loop.max_steps = self.schedule.steps

@@ -58,9 +58,8 @@ class TeacherCache:
         transform = pre_processor.transform if pre_processor is not None else None
         if not (always_gives_the_same_images(dataset) and is_repeatable(transform)):
             return None
-        example = torch.zeros(1, 3, *image_size, device=model.teacher_mean.device)
-        with torch.no_grad():
-            fits = model.teacher(example).numel() * torch.float16.itemsize * len(dataset) <= room
+        height, width = model.feature_size(image_size)
+        fits = model.channels * height * width * torch.float16.itemsize * len(dataset) <= room
         return cls(model.teacher, model.normalised, len(dataset)) if fits else None
 
     @staticmethod
