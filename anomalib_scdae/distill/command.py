@@ -28,11 +28,11 @@ from anomalib_scdae.distill.dataset import (
     RollingCache,
     holds_views,
     split_images,
-    whole_view,
 )
 from anomalib_scdae.distill.training import Distillation, DistillationOptions, Validation, write_weights
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.files import sha256_of
+from anomalib_scdae.image_files import check_image, in_threads
 from anomalib_scdae.inputs.pdn import ModelSize
 
 Triple = tuple[float, float, float]
@@ -110,8 +110,7 @@ def distill(
     files.check(resume, cache or files.cache)
     target = _device(device)
     training, held_out = split_images(images, validation_images, seed)
-    for path in held_out:
-        whole_view(path)  # one that cannot be read is told now, not after the features of hundreds
+    in_threads(check_image, held_out)  # one that cannot be read is told now, not after the features of hundreds
     features = FeatureTargets(
         backbone, backbone_weights, layers=layers, mean=backbone_mean, std=backbone_std, out_channels=out_channels
     ).to(target)

@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from anomalib.data import MVTecLOCO
@@ -13,7 +14,7 @@ from torch import nn
 
 from anomalib_scdae.benchmark.cell.build import save_weights
 from anomalib_scdae.benchmark.measure import export
-from anomalib_scdae.benchmark.measure.deployment import LATENCIES, measure_deployment
+from anomalib_scdae.benchmark.measure.deployment import LATENCIES, Deployment, _latency, measure_deployment
 from anomalib_scdae.benchmark.measure.export import attempt, calibration_set
 from anomalib_scdae.benchmark.measure.peak import measure_peaks
 from anomalib_scdae.benchmark.process import Failure, in_one_sentence
@@ -93,6 +94,21 @@ def test_calibration_images_are_normal_training_images_only_resized(datamodule: 
     paths = sorted((Path(datamodule.root) / "part/train/good").glob("*.png"))
     means = [read_image(path, as_tensor=True).mean().item() for path in (paths[0], paths[2])]
     assert [image.mean().item() for image in images] == pytest.approx(means, abs=0.01)
+
+
+def test_a_baseline_that_fails_says_why_there_is_no_ratio() -> None:
+    works, fails = (
+        Deployment(small_model(), {"openvino_int8": found}, {}) for found in (lambda: None, Failure("No calibration."))
+    )
+    entry = _latency(
+        {"model": works, "baseline": fails}, pd.DataFrame({"model/openvino_int8": [0.1, 0.2, 0.3]}), "openvino_int8"
+    )
+    assert entry["median_ms"] == pytest.approx(200)
+    assert "ratio" not in entry
+    assert entry["ratio_error"] == "no ratio, as the baseline could not be measured: No calibration."
+    assert _latency({"model": fails, "baseline": works}, pd.DataFrame(), "openvino_int8") == {
+        "error": "No calibration."
+    }
 
 
 def test_a_failure_is_one_sentence() -> None:

@@ -69,8 +69,9 @@ class MapScaleMixin:
 
         Where there is no normal image of validation, from the training images.
         """
-        images = normal_validation_images(self)
-        if not has_normal_validation_images(self):
+        if has_normal_validation_images(self):
+            images = normal_validation_images(self)
+        else:
             rank_zero_warn("There are no normal images of validation: the maps' scale is that of the training images.")
             images = self._training_images()
         self.model.eval()

@@ -68,10 +68,7 @@ def measure_deployment(
     models = {"model": model, **({} if baseline is None else {"baseline": baseline})}
     deployed = {name: deploy(one, datamodule, folder / name, image_size, device=device) for name, one in models.items()}
     seconds = time_deployments(deployed, repeats, warm_up=3)
-    latency = {kind: _latency(deployed["model"], seconds, kind) for kind in LATENCIES}
-    for kind in LATENCIES if baseline is not None else ():
-        if isinstance(failure := deployed["baseline"].predict[kind], Failure) and "error" not in latency[kind]:
-            latency[kind]["ratio_error"] = f"no ratio, as the baseline could not be measured: {failure.sentence}"
+    latency = {kind: _latency(deployed, seconds, kind) for kind in LATENCIES}
     return {"size": _sizes(deployed["model"], image_size, checkpoint), "latency": latency}
 
 
@@ -157,9 +154,9 @@ def _tried(predict: Predict) -> Predict:
     return predict
 
 
-def _latency(deployment: Deployment, seconds: pd.DataFrame, kind: str) -> dict[str, Any]:
-    """Return the latency in one format for a table, with the ratio to the baseline if it has one."""
-    if isinstance(failure := deployment.predict[kind], Failure):
+def _latency(deployed: Mapping[str, Deployment], seconds: pd.DataFrame, kind: str) -> dict[str, Any]:
+    """Return the latency in one format for a table, with the ratio to the baseline, if there is one, or why not."""
+    if isinstance(failure := deployed["model"].predict[kind], Failure):
         return {"error": failure.sentence}
     name, baseline = f"model/{kind}", f"baseline/{kind}"
     spread = quartiles(seconds[name])
@@ -167,6 +164,8 @@ def _latency(deployment: Deployment, seconds: pd.DataFrame, kind: str) -> dict[s
     figures["images_per_second"] = 1 / spread["median"]
     if baseline in seconds:
         figures["ratio"] = ratio(seconds, name, baseline)
+    elif "baseline" in deployed and isinstance(failure := deployed["baseline"].predict[kind], Failure):
+        figures["ratio_error"] = f"no ratio, as the baseline could not be measured: {failure.sentence}"
     return figures
 
 
