@@ -25,6 +25,8 @@ CELLS = 2
 MIN_IMAGES = 5
 #: Parts that the training images are divided into, to learn how large the distance of an unseen image is.
 FOLDS = 5
+#: Images count as copies of one below this difference, in deviations of their averages. Of others it is about 1.
+SAME = 1e-3
 #: What a usual image's mean contribution counts in pictures. A single place of it contributes up to ten times as much.
 PICTURE_UNIT = 0.01
 
@@ -47,7 +49,6 @@ class ContextScore(nn.Module):
         gains: What a unit in each of them contributes to the distance, ``(R,)``.
         other_gain: What a unit in any other direction contributes.
         unseen: Mean and deviation of the distance over images that the covariance has not seen, by cross-fitting.
-        seen: The same over those that it was fitted to, which are nearer.
         centre: Distance of a usual normal image.
         scale: What a unit of distance beyond it adds to the score.
     """
@@ -58,7 +59,6 @@ class ContextScore(nn.Module):
     gains: torch.Tensor
     other_gain: torch.Tensor
     unseen: torch.Tensor
-    seen: torch.Tensor
     centre: torch.Tensor
     scale: torch.Tensor
 
@@ -73,7 +73,6 @@ class ContextScore(nn.Module):
         self.register_buffer("gains", torch.zeros(1))
         self.register_buffer("other_gain", torch.zeros(()))
         self.register_buffer("unseen", torch.zeros(2))
-        self.register_buffer("seen", torch.zeros(2))
         self.register_buffer("centre", torch.zeros(()))
         self.register_buffer("scale", torch.zeros(()))
 
@@ -143,21 +142,19 @@ class ContextScore(nn.Module):
             raise UserError(msg)
         self.scale.zero_()
         self.unseen.zero_()
-        # Where all but one are the same, no fold without that one has anything to compare with.
         values = values[np.lexsort(values.T)]  # the folds must not depend on the order of the images
-        few = len(values) < MIN_IMAGES
-        unseen = np.zeros(1) if few or not _vary(values) else _cross_fitted_distances(values)
-        if few or not np.isfinite(unseen).all() or not unseen.std() > 0:
-            found = f"there are {len(values)}" if few else "nearly all of these are the same"
+        kinds = _kinds(values)
+        different = kinds[-1] + 1
+        unseen = _cross_fitted_distances(values, kinds) if different >= MIN_IMAGES else np.zeros(1)
+        if not unseen.std() > 0:
             rank_zero_warn(
                 f"The context score is left out, since it needs {MIN_IMAGES} or more training images that differ, and "
-                f"{found}."
+                f"there are {different}."
             )
             return
         fitted = _Normal(values)
         for name in ("mean", "std", "directions", "gains", "other_gain"):
             setattr(self, name, torch.as_tensor(getattr(fitted, name)).to(self.mean))
-        self.seen.copy_(_mean_and_std(fitted.distances(values)))
         self.unseen.copy_(_mean_and_std(unseen))
         self.centre.copy_(self.unseen[0])
 
@@ -174,16 +171,23 @@ class ContextScore(nn.Module):
             return
         few = seen or len(distances) < MIN_IMAGES or not distances.std() > 0
         centre, spread = self.unseen if few else _mean_and_std(distances)
-        spread_of_scores = scores.float().std() if len(scores) > 1 else scores.float().abs().mean()
+        spread_of_scores = scores.float().std(correction=min(len(scores) - 1, 1))
+        if not spread_of_scores > 0:  # of one image, or of copies of it
+            spread_of_scores = scores.float().abs().mean()
         self.centre.copy_(centre)
         self.scale.copy_(self.weight * spread_of_scores / spread)
 
     def as_if_unseen(self, distances: torch.Tensor) -> torch.Tensor:
-        """Return what the distances ``(n,)`` of training images would be, had the covariance not seen them."""
+        """Return what the distances ``(n,)`` of training images would be, had the covariance not seen them.
+
+        They nearly agree with each other, so that what mixed precision changes in all of them would count for much more
+        than their differences: they are compared with each other only, not with those of the pass that was fitted to.
+        """
         if not self.is_fitted:
             return distances
-        (seen, spread_of_seen), (unseen, spread) = self.seen.to(distances), self.unseen.to(distances)
-        return unseen + spread * (distances - seen) / spread_of_seen
+        centre, spread = self.unseen.to(distances)
+        differences = distances - distances.mean()
+        return centre + spread * differences / differences.square().mean().sqrt().clamp(min=1e-12)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Make room for as many directions as were found when the score was fitted."""
@@ -265,19 +269,20 @@ class _Normal:
         return np.linalg.norm(np.hstack([along * self.gains, others * self.other_gain]), axis=1)
 
 
-def _cross_fitted_distances(values: np.ndarray) -> np.ndarray:
-    """Return every image's distance by a covariance of the images in other folds."""
-    fold = np.arange(len(values)) % FOLDS
+def _kinds(values: np.ndarray) -> np.ndarray:
+    """Number the images in order, copies of one with the same number; they need not agree to the last bit."""
+    std = values.std(axis=0)
+    steps = np.diff(values, axis=0) / np.where(std > 1e-9, std, 1.0)
+    return np.concatenate([[0], np.cumsum(np.sqrt(np.square(steps).mean(axis=1)) > SAME)])
+
+
+def _cross_fitted_distances(values: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """Return every image's distance by a covariance of the images in other folds, none of which is a copy of it."""
+    fold = kinds % FOLDS
     distances = np.full(len(values), np.nan)
     for number in range(FOLDS):
-        if _vary(values[fold != number]):
-            distances[fold == number] = _Normal(values[fold != number]).distances(values[fold == number])
+        distances[fold == number] = _Normal(values[fold != number]).distances(values[fold == number])
     return distances
-
-
-def _vary(values: np.ndarray) -> bool:
-    """Tell whether any of the averages differs between images."""
-    return bool((values.std(axis=0) > 1e-9).any())
 
 
 def _mean_and_std(values: np.ndarray | torch.Tensor) -> torch.Tensor:

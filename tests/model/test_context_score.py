@@ -118,9 +118,39 @@ def test_images_that_were_fitted_to_are_judged_as_if_they_were_not() -> None:
     score = _fitted(30)
     seen = score(values)
     assert seen.mean() < score.unseen[0], "the covariance has seen them"
-    torch.testing.assert_close(score.as_if_unseen(seen).mean(), score.unseen[0], rtol=1e-3, atol=1e-3)
+    found = score.as_if_unseen(seen)
+    torch.testing.assert_close(torch.stack([found.mean(), found.std(correction=0)]), score.unseen)
+    assert torch.equal(found.argsort(), seen.argsort())
     fresh = score(_averages(400)[30:])
     assert abs(fresh.mean() - score.unseen[0]) < abs(fresh.mean() - seen.mean()) / 2
+
+
+@pytest.mark.parametrize("count", [MIN_IMAGES, 16])
+def test_a_change_that_all_images_share_does_not_raise_thresholds(count: int) -> None:
+    """As mixed precision makes: images that were fitted to differ from each other by less than that."""
+    score, values = _fitted(count), _averages(count)
+    assert score.as_if_unseen(1.02 * score(values)).max() < 2 * score.unseen.sum()
+    same = score.as_if_unseen(torch.full((3,), 7.0))
+    torch.testing.assert_close(same, score.unseen[0].expand(3))
+
+
+@given(st.integers(MIN_IMAGES, 12), st.integers(2, 4))
+@settings(max_examples=15)
+def test_copies_of_an_image_are_no_unseen_ones(kinds: int, copies: int) -> None:
+    """Of copies that land in two folds, one would be near what the other has shown."""
+    alone, repeated = ContextScore(CHANNELS), ContextScore(CHANNELS)
+    alone.fit(_averages(kinds))
+    nearly = _averages(kinds).repeat(copies, 1)
+    repeated.fit(nearly * (1 + 1e-7 * torch.randn(nearly.shape, generator=torch.Generator().manual_seed(0))))
+    assert repeated.unseen[0] > 0.5 * alone.unseen[0]
+    assert repeated.unseen[1] > 0.1 * alone.unseen[1]
+
+
+def test_maxima_that_are_all_the_same_leave_the_score_on() -> None:
+    for maxima in (torch.tensor([0.3]), torch.tensor([0.3, 0.3])):
+        score = _fitted()
+        score.standardise(maxima, torch.rand(len(maxima)))
+        torch.testing.assert_close(score.scale * score.unseen[1], torch.tensor(0.3))
 
 
 @pytest.mark.parametrize(
@@ -129,8 +159,9 @@ def test_images_that_were_fitted_to_are_judged_as_if_they_were_not() -> None:
         _averages(MIN_IMAGES - 1),
         _averages(1).expand(9, -1),
         torch.cat([_averages(1).expand(MIN_IMAGES - 1, -1), _averages(1, 1)]),
+        _averages(MIN_IMAGES - 1).repeat(3, 1),
     ],
-    ids=["few", "equal", "all but one equal"],
+    ids=["few", "equal", "all but one equal", "copies of few"],
 )
 def test_where_nothing_can_be_learnt_it_is_left_out_with_a_word(values: torch.Tensor) -> None:
     score = ContextScore(CHANNELS)

@@ -275,7 +275,8 @@ class Calibration(Callback):
         if score is None:
             return records
         # Thresholds must fit images that the covariance has not seen.
-        context = [score.as_if_unseen(record.distances.context) for record in records]
+        seen = [record.distances.context for record in records]
+        context = score.as_if_unseen(torch.cat(seen)).split([len(value) for value in seen])
         unseen = [record.distances._replace(context=value) for record, value in zip(records, context, strict=True)]
         return [record._replace(distances=distances) for record, distances in zip(records, unseen, strict=True)]
 
