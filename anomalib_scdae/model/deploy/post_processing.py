@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores and maps between 0 and 1 in which no two different values become one."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -46,6 +47,17 @@ class MonotonePostProcessor(PostProcessor):
             msg = f"target_fpr must be at least 0 and below 1, a share of the normal images; it is {target_fpr}."
             raise UserError(msg)
         self._image_threshold_metric.target_fpr = self._pixel_threshold_metric.target_fpr = target_fpr
+
+    def on_validation_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *args: Any, **kwargs: Any) -> None:
+        """Take in a validation batch; without masks, its labels tell from which maximum of a map on images are anomalous.
+
+        Anomalib takes the images' threshold for pixels there, which is the same where an image's score is that maximum,
+        and another quantity where it is more.
+        """
+        super().on_validation_batch_end(trainer, pl_module, outputs, *args, **kwargs)
+        if self.enable_thresholding and outputs.gt_mask is None and outputs.gt_label is not None:
+            maxima = outputs.anomaly_map.flatten(1).amax(dim=1)
+            self._pixel_threshold_metric.update(SimpleNamespace(anomaly_map=maxima, gt_mask=outputs.gt_label))
 
     @property
     def _checkpoint_config_keys(self) -> tuple[str, ...]:

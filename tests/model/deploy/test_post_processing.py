@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from anomalib.data import ImageBatch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,13 +35,35 @@ def test_thresholds_keep_the_false_positive_rate(normal: list[int], target_fpr: 
     post_processor = MonotonePostProcessor(target_fpr=target_fpr)
     scores = torch.tensor([*normal, 1000, 2000]) / 10
     labels = torch.tensor([0] * len(normal) + [1, 1])
-    batch = SimpleNamespace(pred_score=scores, gt_label=labels)
+    batch = SimpleNamespace(pred_score=scores, gt_label=labels, gt_mask=None, anomaly_map=scores[:, None, None])
     post_processor.on_validation_batch_end(None, None, batch)
     post_processor.on_validation_epoch_end(None, None)
     flagged = scores[labels == 0] > post_processor.image_threshold
     assert flagged.sum() <= target_fpr * len(normal) + 1e-6
     # No lower threshold would do: the next score below is one that the rate does not allow.
     assert (scores[labels == 0] >= post_processor.image_threshold).sum() > target_fpr * len(normal) - 1e-6
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0, 1, 1], [0, 0, 0, 0, 0]], ids=["both", "normal only"])
+@pytest.mark.parametrize("target_fpr", [None, 0.34])
+def test_without_masks_the_threshold_of_pixels_is_in_the_units_of_the_map(
+    labels: list[int], target_fpr: float | None
+) -> None:
+    """Where the score is the map's maximum it is Anomalib's, which is the images'; otherwise it stays where it is."""
+    maps = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0)) + torch.tensor(labels).reshape(5, 1, 1, 1)
+    maxima = maps.flatten(1).amax(dim=1)
+    post_processors = []
+    for added in (torch.zeros(5), torch.tensor([7.0, -3.0, 0.0, 2.0, 5.0])):
+        post_processor = MonotonePostProcessor(target_fpr=target_fpr)
+        batch = ImageBatch(
+            image=torch.zeros(5, 3, 8, 8), anomaly_map=maps, pred_score=maxima + added, gt_label=torch.tensor(labels)
+        )
+        post_processor.on_validation_batch_end(None, None, batch)
+        post_processor.on_validation_epoch_end(None, None)
+        post_processors.append(post_processor)
+    plain, joined = post_processors
+    assert plain.pixel_threshold == plain.image_threshold != joined.image_threshold
+    assert joined.pixel_threshold == plain.pixel_threshold
 
 
 def test_the_rate_survives_a_checkpoint() -> None:
