@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from PIL import Image
 
@@ -18,6 +18,9 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tif
 
 #: What Pillow raises on files that are damaged, cut short, empty, huge or no images at all.
 UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
+
+#: What to do with images of more.
+TO_8_BITS = "convert the images to 8 bits a channel, scaled to the range of their values"
 
 _Result = TypeVar("_Result")
 
@@ -74,6 +77,24 @@ def check_image(path: Path) -> None:
     if not _is_sound_png(path):
         with opened(path) as image:
             image.load()
+
+
+def check_depth(path: Path) -> None:
+    """Raise a :class:`UserError` if an image's values do not fit into the 8 bits that Anomalib's reader has for them.
+
+    It makes 255 of whatever lies above that, and whole numbers of all: of an image of 12 bits the dark parts are left,
+    and nothing of one between 0 and 1.
+    """
+    with opened(path) as image:
+        if image.mode != "F" and not image.mode.startswith("I"):
+            return
+        _, highest = cast("tuple[float, float]", image.getextrema())
+        if highest > 255 or (image.mode == "F" and highest <= 1):
+            msg = (
+                f"The values of {path} go up to {highest:g} (mode {image.mode} in Pillow's words), and Anomalib's "
+                f"reader makes 255 of whatever is above: {TO_8_BITS}."
+            )
+            raise UserError(msg)
 
 
 def _is_sound_png(path: Path) -> bool:

@@ -7,7 +7,7 @@ import torch
 from anomalib.data import Batch
 
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.image_files import opened
+from anomalib_scdae.image_files import TO_8_BITS, opened
 from anomalib_scdae.model.training.training_set import paths_of
 
 #: Share of a training set's values that may not be one and the same.
@@ -15,8 +15,6 @@ BLANK_SHARE = 0.999
 
 #: How far from 0 or 1 a value may be that resizing has made of nothing else.
 _TOLERANCE = 1e-4
-
-_REMEDY = "convert the images to 8 bits a channel, scaled to the range of their values"
 
 
 class BlankImages:
@@ -47,10 +45,10 @@ class BlankImages:
         black, white, varied = self._found.tolist()
         for value, count in {"black (0.0)": black, "white (1.0)": white}.items():
             if count >= BLANK_SHARE * self._count:
-                msg = f"The training images are {value} to the networks{self._such_as()}: {_REMEDY}."
+                msg = f"The training images are {value} to the networks{self._such_as()}: {TO_8_BITS}."
                 raise UserError(msg)
         if varied == 0:
-            msg = f"Every training image is of one colour to the networks{self._such_as()}: {_REMEDY}."
+            msg = f"Every training image is of one colour to the networks{self._such_as()}: {TO_8_BITS}."
             raise UserError(msg)
 
     def _such_as(self) -> str:

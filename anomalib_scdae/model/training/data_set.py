@@ -11,7 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only, rank_zero_warn
 
 from anomalib_scdae.errors import UserError, check_at_least_one, check_not_negative
-from anomalib_scdae.image_files import check_image, image_shape, in_threads, is_image
+from anomalib_scdae.image_files import check_depth, check_image, image_shape, in_threads, is_image
 from anomalib_scdae.metrics.anomaly_types import GOOD, anomaly_type
 from anomalib_scdae.metrics.data_sets import image_paths, named_masks
 from anomalib_scdae.metrics.ground_truth import GroundTruthReader, mask_files, mask_shape, size_of
@@ -83,8 +83,9 @@ def check_before_training(datamodule: Any) -> None:
     Files are not unpacked where their checksums tell as much, but the masks of the test are.
 
     Raises:
-        UserError: If there is nothing to train with, an image or a mask cannot be read, the masks of one image differ
-            in size, or one is of another size than its image and nothing resizes them; with the file's name.
+        UserError: If there is nothing to train with, an image or a mask cannot be read, an image has values that 8 bits
+            do not hold, the masks of one image differ in size, or one is of another size than its image and nothing
+            resizes them; with the file's name.
     """
     datasets = {name: getattr(datamodule, name, None) for name in SPLITS}
     trained = datasets["train_data"]
@@ -98,6 +99,7 @@ def check_before_training(datamodule: Any) -> None:
     if len(images) > MANY_IMAGES:
         rank_zero_info(f"Reading {len(images)} images once to see that all can be read.")
     in_threads(check_image, dict.fromkeys([*images, *chain.from_iterable(channels.values())]))
+    in_threads(check_depth, images)
     for name, dataset in datasets.items():
         _check_sizes({image: channels[image] for image in masks[name] if channels[image]}, resized=_is_resized(dataset))
     _tell_what_is_left_out(masks["test_data"])

@@ -11,6 +11,7 @@ import pytest
 import torch
 from anomalib.callbacks import ModelCheckpoint
 from anomalib.data import Folder, MVTecLOCO
+from anomalib.data.utils import read_image
 from anomalib.deploy import ExportType
 from anomalib.engine import Engine
 from hypothesis import given
@@ -22,6 +23,7 @@ from PIL import Image
 from anomalib_scdae import SCDAE
 from anomalib_scdae.benchmark.cell.recorder import _losses as _recorded
 from anomalib_scdae.errors import UserError
+from anomalib_scdae.image_files import check_depth
 from anomalib_scdae.model.torch_model import SCDAEModel
 from anomalib_scdae.model.training.blank_images import BlankImages
 from anomalib_scdae.model.training.checks import check_pool_size, check_training
@@ -195,13 +197,51 @@ class TestImagesWithNothingInThem:
             name="mine", root=tmp_path, normal_dir="good", val_split_mode="none", test_split_mode="none",
             train_batch_size=2, num_workers=0,
         )  # fmt: skip
-        model = SCDAE(**model_arguments)
-        sentence = _sentence(lambda: _engine(tmp_path, max_steps=1).fit(model, datamodule=data))
+        model, seen = SCDAE(**model_arguments), {"datamodule": data}
+        if mode != "RGB":  # what is not read by way of files that can be looked at
+            data.setup()
+            seen = {"train_dataloaders": data.train_dataloader()}
+        sentence = _sentence(lambda: _engine(tmp_path, max_steps=1).fit(model, **seen))
         assert f"{what} to the networks" in sentence
         assert str(tmp_path / "good") in sentence
         assert f"whose mode is {mode} " in sentence
         assert sentence.endswith("scaled to the range of their values.")
         assert not model.model.teacher_mean.any()
+
+    @pytest.mark.parametrize(
+        ("values", "highest"),
+        [
+            (np.uint16([[0, 100, 200], [300, 900, 4095]]), "4095"),
+            (np.int32([[0, 100, 200], [300, 900, 70000]]), "70000"),
+            (np.float32([[0, 100, 200], [255, 255, 256.5]]), "256.5"),
+            (np.float32([[0, 0.1, 0.2], [0.3, 0.9, 1]]), "1"),
+        ],
+        ids=["twelve bits", "I", "F", "F up to 1"],
+    )
+    def test_values_that_eight_bits_do_not_hold_are_refused_also_in_a_part_of_an_image(
+        self, values: np.ndarray, highest: str, tmp_path: Path
+    ) -> None:
+        """The dark parts would be left of it, and every other pixel white."""
+        file = tmp_path / "part.tiff"
+        Image.fromarray(values).save(file)
+        with pytest.raises(UserError, match=rf"values of {file} go up to {highest} .*8 bits a channel"):
+            check_depth(file)
+
+    @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32, np.float32])
+    def test_values_that_fit_into_eight_bits_are_fine_whatever_holds_them(self, kind: type, tmp_path: Path) -> None:
+        file = tmp_path / "fine.tiff"
+        Image.fromarray(np.array([[0, 100, 200], [201, 202, 255]], dtype=kind)).save(file)
+        check_depth(file)
+        assert len(np.unique(read_image(file))) == 6, "so Anomalib's reader tells them apart"
+
+    def test_every_image_is_looked_at_before_a_training(self, model_arguments: dict, tmp_path: Path) -> None:
+        (tmp_path / "good").mkdir()
+        for seed in range(3):
+            _of_one_colour(tmp_path / "good" / str(seed), seed)
+        _twelve_bits(tmp_path / "good" / "3", 3)
+        data = Folder(name="mine", root=tmp_path, normal_dir="good", val_split_mode="none", test_split_mode="none")
+        sentence = _sentence(lambda: _engine(tmp_path, max_steps=1).fit(SCDAE(**model_arguments), datamodule=data))
+        assert f"The values of {tmp_path / 'good' / '3.png'} go up to 4095" in sentence
 
     @given(st.integers(0, 2**31), st.sampled_from([0.0, 1.0]), st.floats(0.9, 1))
     def test_a_part_that_is_blank_is_no_fault(self, seed: int, value: float, share: float) -> None:
