@@ -10,11 +10,22 @@ from sklearn.metrics import roc_auc_score
 
 GOOD = "good"
 MEAN = "mean"
+ANOMALOUS = "anomalous"
+
+#: Folders of so many names number parts, as Kolektor's and Real-IAD's do, and are no types of anomalies.
+MANY_TYPES = 20
 
 
 def anomaly_type(image_path: str | Path) -> str:
     """Return the anomaly type of a test image: the name of its folder."""
     return Path(image_path).parent.name
+
+
+def told_apart(types: NDArray[np.str_]) -> NDArray[np.str_]:
+    """Return each image's type, ``[N]``, with one name for all anomalous ones where there are too many to be types."""
+    if len(set(types.tolist()) - {GOOD}) <= MANY_TYPES:
+        return types
+    return np.where(types == GOOD, GOOD, ANOMALOUS)
 
 
 def short_name(type_name: str) -> str:
@@ -39,8 +50,10 @@ def auroc_per_type(scores: NDArray[np.floating], types: NDArray[np.str_]) -> dic
         types: Each image's type, shape ``[N]``; ``"good"`` for good images.
 
     Returns:
-        One value for each type present; empty without good images.
+        One value for each type present, or one for all if there are more than :data:`MANY_TYPES`; empty without good
+        images.
     """
+    types = told_apart(types)
     normal = scores[types == GOOD]
     if normal.size == 0:
         return {}

@@ -37,6 +37,11 @@ class _TypeSummary:
     overlap: ScoreSummary
     regions: int = 0
 
+    def merge(self, other: "_TypeSummary") -> None:
+        self.false_positives.merge(other.false_positives)
+        self.overlap.merge(other.overlap)
+        self.regions += other.regions
+
 
 @dataclass
 class SPROAccumulator:
@@ -100,9 +105,14 @@ class SPROAccumulator:
         self._good.merge(other._good)
         for name, theirs in other._types.items():
             ours = self._types.setdefault(name, self._type_summary())
-            ours.false_positives.merge(theirs.false_positives)
-            ours.overlap.merge(theirs.overlap)
-            ours.regions += theirs.regions
+            ours.merge(theirs)
+
+    def merge_types(self, name: str) -> None:
+        """Make one type, ``name``, of all that were seen."""
+        ours = self._type_summary()
+        for theirs in self._types.values():
+            ours.merge(theirs)
+        self._types = {name: ours}
 
     def curve(self, anomaly_type: str) -> Curve | None:
         """Return the curve of one type, over its own images and the good ones; ``None`` without a defect-free pixel."""

@@ -15,6 +15,7 @@ from anomalib_scdae import SCDAE
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.gallery import GalleryWriter
 from anomalib_scdae.gallery.writer import WRONG, choose
+from anomalib_scdae.metrics.anomaly_types import MANY_TYPES
 from anomalib_scdae.metrics.score_files import Prediction
 
 pytestmark = pytest.mark.usefixtures("narrow_networks")
@@ -46,6 +47,11 @@ def test_one_right_image_of_each_type_and_the_worst_of_the_wrong_ones(given: lis
 def test_a_right_image_is_a_usual_one() -> None:
     given = [Prediction(f"{score}.png", "good", score, 0, 0) for score in (0.4, 0.0, 0.2, 0.3, 0.1)]
     assert [one.score for one in choose(given)] == [0.2]
+
+
+def test_folders_that_number_parts_are_no_types() -> None:
+    given = [Prediction(f"{part}.png", f"part{part:03}", part / 100, 1, 1) for part in range(MANY_TYPES + 1)]
+    assert [one.type for one in choose([*given, Prediction("good.png", "good", 0.1, 0, 0)])] == ["part010", "good"]
 
 
 def test_wrong_images_begin_with_the_one_that_most_others_contradict() -> None:

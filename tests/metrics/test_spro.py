@@ -105,6 +105,19 @@ def test_neither_order_nor_split_matters(images, random):
 
 @given(image_sets())
 @settings(max_examples=30, deadline=None)
+def test_types_that_are_merged_are_as_one(images):
+    maps, channels = images
+    merged = SPROAccumulator(exact=True)
+    for index, (scores, of_image) in enumerate(zip(maps, channels, strict=True)):
+        truth = truth_of(scores.shape, of_image)
+        merged.add_anomalous(f"type{index}", scores, truth) if of_image else merged.add_good(scores)
+    merged.merge_types(TYPE)
+    assert merged.types == [TYPE]
+    assert merged.au_spro(TYPE) == pytest.approx(accumulate(maps, channels, exact=True).au_spro(TYPE), abs=1e-9)
+
+
+@given(image_sets())
+@settings(max_examples=30, deadline=None)
 def test_a_strictly_monotone_change_of_the_scores_changes_nothing(images):
     maps, channels = images
     ranks = np.unique(np.concatenate([m.ravel() for m in maps]))

@@ -29,7 +29,7 @@ from anomalib_scdae.benchmark.report.results import (
 )
 from anomalib_scdae.benchmark.report.svg import INK, QUIET, RULE, SERIES, add_tooltip, new_axes, to_svg
 from anomalib_scdae.benchmark.report.tables import MISSING, Table, Value, make_frame, signed
-from anomalib_scdae.metrics.anomaly_types import GOOD, MEAN
+from anomalib_scdae.metrics.anomaly_types import GOOD, MEAN, told_apart
 
 #: AU-sPRO up to this false-positive rate stands beside image AUROC; it is the one that is published most.
 SPRO_LIMIT = "0.05"
@@ -189,10 +189,11 @@ def read_scores(file: Path) -> pd.DataFrame | None:
     except (OSError, ValueError, TypeError):
         return None
     numbers = pd.to_numeric(scores["score"], errors="coerce")
-    types = scores["type"].where(scores["label"] != 0, GOOD)  # a normal image is good whatever its folder is called
+    # A normal image is good whatever its folder is called.
+    types = told_apart(scores["type"].where(scores["label"] != 0, GOOD).to_numpy(dtype=str))
     if not np.isfinite(numbers).all():
         return None
-    return pd.DataFrame({"type": types.to_numpy(), "score": numbers.to_numpy(float)}, index=names).sort_index()
+    return pd.DataFrame({"type": types, "score": numbers.to_numpy(float)}, index=names).sort_index()
 
 
 def _difference(points: pd.Series, drawn: Mapping[Place, NDArray[np.float64]]) -> Difference | None:
