@@ -169,16 +169,17 @@ def loco_evaluator() -> RawScoreEvaluator:
     """Return the evaluation of the paper and of the benchmark's authors, from raw scores.
 
     Image AUROC and F1, pixel AUROC and F1 as Anomalib's default evaluator; besides image AUROC and AU-sPRO for
-    each anomaly type that the test set's folders name, and the share of good images that are refused.
+    each anomaly type that the test set's folders name, and the share of good images that are refused. What a batch
+    has nothing for, such as images without paths or a model without post-processor, is left out.
     """
     return RawScoreEvaluator(
         test_metrics=[
             AUROC(fields=["pred_score", "gt_label"], prefix="image_"),
-            F1Score(fields=["pred_label", "gt_label"], prefix="image_"),
-            FPR(fields=["pred_label", "gt_label"], prefix="image_"),
+            F1Score(fields=["pred_label", "gt_label"], prefix="image_", strict=False),
+            FPR(fields=["pred_label", "gt_label"], prefix="image_", strict=False),
             AUROC(fields=["anomaly_map", "gt_mask"], prefix="pixel_", strict=False),
             F1Score(fields=["pred_mask", "gt_mask"], prefix="pixel_", strict=False),
-            AUROCPerType(),
+            AUROCPerType(strict=False),
             AUsPRO(),
         ]
     )

@@ -22,6 +22,7 @@ from torchvision.transforms.v2 import Resize
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.metrics import FPR_LIMITS, AUROCPerType, AUsPRO, RawScoreEvaluator, loco_evaluator
 from anomalib_scdae.metrics import ground_truth as ground_truth_module
+from anomalib_scdae.metrics.anomaly_types import MANY_TYPES
 from anomalib_scdae.metrics.fpr import FPR
 from anomalib_scdae.metrics.ranking import to_unit_interval
 from tests.dummy_model import BrightnessModel, raw_outputs
@@ -301,6 +302,31 @@ def test_mvtec_ad_style_types_have_a_figure_each_and_a_mean(tmp_path):
     metric.update(batch)
     figures = {name: float(value) for name, value in metric.compute().items()}
     assert figures == pytest.approx({"image_AUROC_crack": 0.5, "image_AUROC_hole": 0.5, "image_AUROC_mean": 0.5})
+
+
+def test_folders_that_number_parts_have_one_figure_together(tmp_path):
+    """As Real-IAD's and Kolektor's do."""
+    metric, masks = AUROCPerType(), AUsPRO(limits=(0.3,))
+    for part in range(MANY_TYPES + 1):
+        batch = batch_of([tmp_path / f"part{part}/0.png", tmp_path / f"good/{part}.png"], [1, 0])
+        batch.pred_score = torch.tensor([float(part), 10.5])
+        metric.update(batch)
+        masks._accumulator.add_good(np.eye(4, dtype=np.float32))
+        masks._left_out[f"part{part}"] = "it has no mask."
+    assert {name: float(value) for name, value in metric.compute().items()} == pytest.approx(
+        {"image_AUROC_anomalous": (MANY_TYPES + 1 - 11) / (MANY_TYPES + 1)}
+    )
+    assert masks.compute() == {}
+
+
+def test_images_without_paths_and_models_without_decisions_have_the_other_figures():
+    evaluator = loco_evaluator()
+    batch = ImageBatch(
+        image=torch.zeros(2, 3, 8, 8), gt_label=torch.tensor([0, 1]), pred_score=torch.tensor([0.2, 0.7])
+    )
+    for metric in evaluator.test_metrics:
+        metric.update(batch)
+    assert {metric.name for metric in evaluator.test_metrics if metric.update_called} == {"image_AUROC"}
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf")])
