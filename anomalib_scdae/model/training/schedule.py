@@ -96,8 +96,8 @@ def share_done(trainer: Trainer, step: int, default_steps: int, set_up_seconds: 
         return 0.0
     by_time = [share for timer in timers_of(trainer) if (share := _share_of_time(timer, set_up_seconds)) is not None]
     steps = trainer.estimated_stepping_batches
-    if steps == float("inf") and not by_time:
-        steps = default_steps
+    if steps in (float("inf"), -1):  # the latter where epochs limit it, and nobody knows how many steps one has
+        steps = float("inf") if by_time else default_steps
     share = min(1.0, max([(step + 1) / steps, *by_time]))
     return trainer.strategy.broadcast(share) if by_time and trainer.world_size > 1 else share
 

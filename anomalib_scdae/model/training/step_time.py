@@ -38,9 +38,8 @@ class StepTimeNotice(Callback):
             return
         seconds = (time.perf_counter() - self._start) * trainer.accumulate_grad_batches
         steps = trainer.estimated_stepping_batches
-        total = (
-            "" if steps == float("inf") else f", {steps:,.0f} steps about {timedelta(seconds=round(seconds * steps))}"
-        )
+        known = steps not in (float("inf"), -1)
+        total = f", {steps:,.0f} steps about {timedelta(seconds=round(seconds * steps))}" if known else ""
         rank_zero_warn(
             f"Batch size {len(batch.image)} on a CPU: a step takes about {seconds:.0f} s{total}. The paper trains with "
             "batch size 1 (--data.train_batch_size 1), whose steps are as many times shorter."

@@ -98,6 +98,15 @@ def test_a_training_without_any_limit_has_the_default_length():
     assert share_done(endless, 24, 100) == 0.25
 
 
+def test_a_training_of_epochs_whose_length_nobody_knows_has_the_default_length_or_its_time(monkeypatch):
+    """As from a stream: Lightning then tells -1."""
+    endless = SimpleNamespace(callbacks=[], estimated_stepping_batches=-1, world_size=1)
+    assert share_done(endless, 24, 100) == 0.25
+    timer = Timer(duration=timedelta(seconds=100))
+    monkeypatch.setattr(timer, "time_elapsed", lambda stage="train": 30)
+    assert share_done(SimpleNamespace(callbacks=[timer], estimated_stepping_batches=-1, world_size=1), 24, 100) == 0.3
+
+
 def test_schedule_gives_the_rate_unless_the_user_does():
     assert SCDAE().lr == 1e-4
     assert SCDAE(schedule="fast").lr == 1e-3
