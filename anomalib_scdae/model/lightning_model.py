@@ -18,7 +18,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.types import STEP_OUTPUT
-from torchvision.transforms.v2 import Compose, Resize
+from torchvision.transforms.v2 import Resize
 
 from anomalib_scdae.errors import check_choice, check_not_negative
 from anomalib_scdae.metrics import loco_evaluator
@@ -145,8 +145,11 @@ class SCDAE(FoldedExport, SCDAECheckpoints, AnomalibModule):  # type: ignore[mis
 
     @staticmethod
     def configure_pre_processor(image_size: tuple[int, int] | None = None) -> PreProcessor:
-        """Resize only: the networks normalise their input by themselves."""
-        return ExactPreProcessor(Compose([Resize(image_size or (256, 256), antialias=True)]))
+        """Resize only: the networks normalise their input by themselves.
+
+        Not in a composition, of which Anomalib's tiled ensemble, that resizes by itself, would leave an empty one.
+        """
+        return ExactPreProcessor(Resize(image_size or (256, 256), antialias=True))
 
     def configure_post_processor(self) -> PostProcessor:
         """Return a post-processor that never maps two different scores to one."""

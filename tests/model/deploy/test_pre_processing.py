@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
+from anomalib.pipelines.tiled_ensemble.components.utils.helper_functions import drop_resize_transform
 from anomalib.pre_processing import PreProcessor
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +22,13 @@ def test_resizing_equals_torchvision(height: int, width: int, new_height: int, n
     else:  # PyTorch 2.14 repeats the first row where another height and a width of one are asked for
         expected = Resize((new_width, new_height), antialias=True)(images.mT.contiguous()).mT
     torch.testing.assert_close(AntialiasedResize((new_height, new_width))(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_tiled_ensemble_can_take_the_resizing_over() -> None:
+    pre_processor = SCDAE.configure_pre_processor((256, 512))
+    drop_resize_transform(pre_processor)
+    image = torch.rand(1, 3, 40, 60)
+    assert torch.equal(pre_processor(image), image)
 
 
 @pytest.mark.parametrize(
