@@ -176,6 +176,8 @@ def test_exports_equal_pytorch(
     if export_type is ExportType.TORCH and size:
         pytest.skip("a whole module has no fixed size")
     path = export(export_type, size)
+    if export_type is ExportType.ONNX:
+        assert [file.name for file in path.parent.iterdir()] == [path.name], "a file that can be taken elsewhere"
     for image in (images[0], images[-1]):
         score, anomaly_map = _expected(checkpoint, image)
         found_score, found_map = _infer(path, export_type, image)

@@ -43,7 +43,7 @@ class FoldedExport(ExportMixin):
         input_size: tuple[int, int] | None = None,
         **kwargs: Any,
     ) -> Path:
-        """Export to ONNX as Anomalib does, in the opset that torch writes.
+        """Export to ONNX as Anomalib does, in the opset that torch writes, as one file with its weights.
 
         Anomalib's default of 14 makes the exporter convert the graph back, which fails with a traceback that looks like
         an error, and leaves the graph as it was.
@@ -51,6 +51,7 @@ class FoldedExport(ExportMixin):
         check_exportable(self.model)
         self._check_input_size(input_size)
         kwargs.setdefault("opset_version", 18)
+        kwargs.setdefault("external_data", False)
         networks = self.model
         # A graph is traced from modules that are registered, which the folded model otherwise is not.
         self.model = networks.folded()
