@@ -49,7 +49,7 @@ class MonotonePostProcessor(PostProcessor):
         self._image_threshold_metric.target_fpr = self._pixel_threshold_metric.target_fpr = target_fpr
 
     def on_validation_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *args: Any, **kwargs: Any) -> None:
-        """Take in a validation batch; without masks, its labels tell from which maximum of a map on images are anomalous.
+        """Take in a validation batch; without masks, the threshold of pixels is that of the maxima of the maps.
 
         Anomalib takes the images' threshold for pixels there, which is the same where an image's score is that maximum,
         and another quantity where it is more.
@@ -57,7 +57,8 @@ class MonotonePostProcessor(PostProcessor):
         super().on_validation_batch_end(trainer, pl_module, outputs, *args, **kwargs)
         if self.enable_thresholding and outputs.gt_mask is None and outputs.gt_label is not None:
             maxima = outputs.anomaly_map.flatten(1).amax(dim=1)
-            self._pixel_threshold_metric.update(SimpleNamespace(anomaly_map=maxima, gt_mask=outputs.gt_label))
+            at_maxima: Any = SimpleNamespace(anomaly_map=maxima, gt_mask=outputs.gt_label)
+            self._pixel_threshold_metric.update(at_maxima)
 
     @property
     def _checkpoint_config_keys(self) -> tuple[str, ...]:

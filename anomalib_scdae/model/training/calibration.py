@@ -266,16 +266,20 @@ class Calibration(Callback):
     def _stand_ins(trainer: Trainer, pl_module: SCDAEModule) -> list[ValidationRecord]:
         """Read normal training images, evenly spread over the training set."""
         loader = spread_over_training(trainer, MAX_STAND_INS)
+        where, remedy = "", "add normal images to the validation split"
+        if trainer.limit_val_batches != 1.0:
+            where = f" among the batches that limit_val_batches={trainer.limit_val_batches} leaves"
+            remedy = "raise that limit"
         rank_zero_warn(
-            f"No normal validation image: {len(loader)} normal training images stand in for them, on which the model "
-            "does better than on new ones; for reliable thresholds, add normal images to the validation split."
+            f"No normal validation image{where}: {len(loader)} normal training images stand in for them, on which the "
+            f"model does better than on new ones; for reliable thresholds, {remedy}."
         )
         score = pl_module.model.context_score
         records = list(_read(trainer, pl_module, loader))
         if score is None:
             return records
         # Thresholds must fit images that the covariance has not seen.
-        seen = [record.distances.context for record in records]
+        seen = [record.distances.context for record in records if record.distances.context is not None]
         context = score.as_if_unseen(torch.cat(seen)).split([len(value) for value in seen])
         unseen = [record.distances._replace(context=value) for record, value in zip(records, context, strict=True)]
         return [record._replace(distances=distances) for record, distances in zip(records, unseen, strict=True)]

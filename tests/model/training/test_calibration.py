@@ -18,6 +18,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
 from anomalib_scdae import SCDAE
+from anomalib_scdae.model.training.calibration import Calibration
 from tests.conftest import ROOT, draw_image, draw_mask
 from tests.model.training.statistics_by_hand import assert_statistics
 
@@ -174,6 +175,9 @@ def test_training_images_stand_in_for_missing_normal_validation_images(model_arg
     with pytest.warns(UserWarning, match="normal training images stand in"):
         engine.fit(SCDAE(**model_arguments), datamodule=data)
     assert torch.isfinite(engine.model.post_processor.image_threshold)
+    engine.trainer.limit_val_batches = 2
+    with pytest.warns(UserWarning, match=r"that limit_val_batches=2 leaves: .*raise that limit"):
+        Calibration._stand_ins(engine.trainer, engine.model)
 
 
 def test_two_processes_have_the_statistics_of_the_whole_set(
