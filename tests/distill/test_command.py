@@ -21,6 +21,7 @@ from anomalib_scdae.cli import main
 from anomalib_scdae.distill import command
 from anomalib_scdae.distill.dataset import split_images
 from anomalib_scdae.distill.training import Distillation
+from anomalib_scdae.errors import UserError
 from anomalib_scdae.files import sha256_of
 from anomalib_scdae.inputs.teacher import load_teacher
 from tests.conftest import ROOT
@@ -256,3 +257,25 @@ def test_bad_input_gets_one_sentence(
     assert message in error
     assert error.count("\n") == 1
     assert not call["output"].exists()
+
+
+def test_what_describes_the_backbone_reaches_it(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Mock(side_effect=UserError("enough"))
+    monkeypatch.setattr(command, "FeatureTargets", made)
+    with pytest.raises(UserError, match="enough"):
+        command.distill(
+            photographs,
+            "resnet18",
+            tmp_path / "t.safetensors",
+            backbone_weights=tmp_path / "w",
+            layers=["layer1"],
+            backbone_mean=(0.1, 0.2, 0.3),
+            backbone_std=(0.4, 0.5, 0.6),
+            out_channels=8,
+            validation_images=1,
+        )
+    made.assert_called_once_with(
+        "resnet18", tmp_path / "w", layers=["layer1"], mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), out_channels=8
+    )

@@ -8,12 +8,15 @@ import sys
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image
 from sklearn.metrics import roc_auc_score
+from torchvision.transforms.v2.functional import resize
 
 from anomalib_scdae.cli import main
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.metrics.evaluate import evaluate
+from anomalib_scdae.metrics.exported import load_exported
 from anomalib_scdae.metrics.map_files import map_file
 from anomalib_scdae.metrics.score_files import Prediction, write_predictions
 from tests.loco_data import CONFIG, TYPES, make_category, write_image
@@ -291,3 +294,11 @@ def test_a_model_without_maps_is_refused(category, tmp_path):
     openvino.save_model(openvino.Model([score], [images]), tmp_path / "model.xml")
     with pytest.raises(UserError, match="no output anomaly_map"):
         evaluate(dataset=category.parent, category="pushpins", maps=tmp_path, exported=tmp_path / "model.xml")
+
+
+def test_an_image_is_resized_to_a_fixed_size(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (52, 70, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    infer = load_exported(brightness_model(tmp_path / "model.xml", [1, 3, 26, 34]))
+    expected = resize(torch.from_numpy(pixels).permute(2, 0, 1) / 255, [26, 34], antialias=True).mean(0)
+    np.testing.assert_allclose(infer(tmp_path / "a.png").anomaly_map, expected, atol=1e-4)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same mask files and the same pixels as Anomalib's, wherever it has an answer."""
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -18,7 +19,13 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.image_files import IMAGE_SUFFIXES
-from anomalib_scdae.metrics.ground_truth import Saturation, mask_files, read_ground_truth, read_mask
+from anomalib_scdae.metrics.ground_truth import (
+    Saturation,
+    mask_files,
+    read_defects_config,
+    read_ground_truth,
+    read_mask,
+)
 from anomalib_scdae.metrics.map_files import find_map, map_file
 
 #: Modes of Pillow that a file format of the suffix can hold.
@@ -234,3 +241,12 @@ def test_a_mask_of_another_size_marks_the_same_place(down: int, across: int, see
         Image.fromarray(thin).save(file)
         with pytest.raises(UserError, match="marks no pixel once it has the size of its image"):
             read_ground_truth(image, [file])
+
+
+@pytest.mark.parametrize(("threshold", "relative"), [(0, False), (50, True)])
+def test_a_saturation_out_of_range_is_told(tmp_path, threshold, relative):
+    """Of 0, any pixel that is found would count as the whole region; 50 is a percentage, and a share is asked for."""
+    entry = {"pixel_value": 1, "saturation_threshold": threshold, "relative_saturation": relative}
+    (tmp_path / "defects_config.json").write_text(json.dumps([entry]))
+    with pytest.raises(UserError, match="out of range"):
+        read_defects_config(tmp_path)

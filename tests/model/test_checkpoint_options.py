@@ -43,3 +43,14 @@ def test_a_checkpoint_brings_its_options_along() -> None:
     loaded.on_load_checkpoint({**checkpoint, "hyper_parameters": dict(saved.hparams)})
     torch.testing.assert_close(loaded.model.anomaly_map.weights, torch.full((3,), 1 / 3))
     assert loaded.model.channels == 8
+
+
+def test_options_reach_the_modules() -> None:
+    model = SCDAEModel(
+        teacher_out_channels=4, pool_size=3, aggregation="sum", crm_gate="plain", fusion_gate="plain",
+        cosine_weight=0.25, cosine_scale="mean", context_weight=2.0,
+    )  # fmt: skip
+    (srm,), (crm,) = (branch.context for branch in model.branches)
+    assert (srm.pool_size, srm.aggregation, crm.aggregation, crm.gate) == (3, "sum", "sum", "plain")
+    assert (model.fusion.scale, model.context_score.weight) == (1, 2)
+    assert (model.loss.cosine_weight, model.loss.cosine_scale) == (0.25, "mean")

@@ -146,11 +146,50 @@ def test_copies_of_an_image_are_no_unseen_ones(kinds: int, copies: int) -> None:
     assert repeated.unseen[1] > 0.1 * alone.unseen[1]
 
 
-def test_maxima_that_are_all_the_same_leave_the_score_on() -> None:
-    for maxima in (torch.tensor([0.3]), torch.tensor([0.3, 0.3])):
-        score = _fitted()
-        score.standardise(maxima, torch.rand(len(maxima)))
-        torch.testing.assert_close(score.scale * score.unseen[1], torch.tensor(0.3))
+@pytest.mark.parametrize(
+    ("maxima", "distances"),
+    [
+        (torch.tensor([0.3]), torch.tensor([4.0])),
+        (torch.tensor([0.3, 0.3]), torch.tensor([4.0, 5.0])),
+        (torch.rand(3), torch.rand(3)),
+        (torch.rand(9), torch.ones(9)),
+    ],
+    ids=["one", "equal maxima", "few", "equal distances"],
+)
+def test_few_or_equal_validation_images_are_judged_by_cross_fitting(
+    maxima: torch.Tensor, distances: torch.Tensor
+) -> None:
+    score = _fitted()
+    score.standardise(maxima, distances)
+    assert score.centre == score.unseen[0]
+    spread = maxima.std() if len(maxima.unique()) > 1 else maxima.mean()
+    torch.testing.assert_close(score.scale, spread / score.unseen[1])
+
+
+def test_a_second_fit_that_learns_nothing_forgets_the_first() -> None:
+    score = _fitted()
+    score.standardise(torch.rand(9), torch.rand(9))
+    with pytest.warns(UserWarning, match="left out"):
+        score.fit(_averages(MIN_IMAGES - 1))
+    assert not score.is_fitted
+    assert torch.equal(score.join(torch.tensor([0.3]), torch.tensor([9.0])), torch.tensor([0.3]))
+
+
+def test_the_picture_is_zero_for_a_usual_image() -> None:
+    score, features = _fitted(), torch.randn(1, CHANNELS, 6, 8) + 5
+    distance = score(cell_means(features))[0]
+    for share, expected in ((1.0, 0.0), (0.5, 0.03)):
+        score.centre.copy_(share * distance)
+        torch.testing.assert_close(score.picture(features).mean(), torch.tensor(expected), rtol=1e-3, atol=1e-4)
+
+
+def test_the_context_map_has_the_images_size_once_fitted() -> None:
+    model, images = SCDAEModel(teacher_out_channels=4).eval(), torch.rand(1, 3, 256, 272)
+    assert model.context_map(images) is None
+    model.context_score.fit(torch.randn(9, 4 * CELLS**2))
+    found = model.context_map(images)
+    assert found.shape == (1, 1, 256, 272)
+    assert found.std() > 0
 
 
 @pytest.mark.parametrize(

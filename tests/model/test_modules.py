@@ -69,3 +69,11 @@ def test_half_heads_equal_the_halves_of_the_whole_student() -> None:
         first, second = student(images)
         for half, expected in zip(student.halves(), (first, second), strict=True):
             torch.testing.assert_close(half(student.trunk(images)), expected)
+
+
+def test_sfm_follows_its_equations() -> None:
+    torch.manual_seed(0)
+    sfm, outputs = SelectiveFusionModule(8, 2, reduction=2, identity_init=False), torch.randn(2, 2, 8, 5, 4)
+    mixed = sfm.fc(outputs.sum(0).mean((-2, -1)))
+    weights = 2 * torch.stack([selector(mixed) for selector in sfm.selectors]).softmax(0)[..., None, None]
+    torch.testing.assert_close(torch.stack(sfm(list(outputs))), weights * outputs)

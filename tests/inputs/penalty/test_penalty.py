@@ -15,6 +15,7 @@ from PIL import Image
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.inputs.penalty import BundledImages, FolderImages, PenaltyImages, PenaltyReader
+from anomalib_scdae.inputs.penalty.base import GRAYSCALE_PROBABILITY
 
 SIZE = (48, 64)
 indices = st.integers(0, 10**9)
@@ -89,6 +90,7 @@ def test_global_random_states_have_no_influence(images: PenaltyImages) -> None:
 
 
 def test_about_three_in_ten_are_gray(images: PenaltyImages) -> None:
+    assert GRAYSCALE_PROBABILITY == 0.3
     gray = sum(bool((image == image[:1]).all()) for image in (images[k] for k in range(200)))
     # at least those that the coin turned gray: the bundled photographs are partly gray themselves
     assert 35 <= gray <= 110

@@ -88,3 +88,14 @@ def test_a_range_of_zero_gives_no_nan() -> None:
     one = torch.tensor(1.0)
     y = normalise(torch.tensor([0.0, 1.0, 2.0]), one, one, one)
     assert y[0] < y[1] == 0.5 < y[2]
+
+
+def test_the_rate_holds_for_pixels_too() -> None:
+    post_processor, maps = MonotonePostProcessor(target_fpr=0.25), torch.arange(16.0).view(1, 4, 4)
+    batch = ImageBatch(
+        image=torch.zeros(1, 3, 4, 4), anomaly_map=maps, gt_mask=torch.zeros(1, 4, 4, dtype=torch.bool),
+        pred_score=maps.amax((1, 2)), gt_label=torch.tensor([0]),
+    )  # fmt: skip
+    post_processor.on_validation_batch_end(None, None, batch)
+    post_processor.on_validation_epoch_end(None, None)
+    assert post_processor.pixel_threshold == 11

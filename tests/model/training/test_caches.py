@@ -9,14 +9,20 @@ import pytest
 import torch
 from anomalib.data import AnomalibDataset, Folder, ImageItem, MVTecLOCO
 from anomalib.engine import Engine
+from anomalib.pre_processing import PreProcessor
 from lightning.pytorch import Callback, seed_everything
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch.utils.data import DataLoader
-from torchvision.transforms.v2 import Compose, RandomHorizontalFlip, Resize
+from torchvision.transforms.v2 import Compose, RandomHorizontalFlip, Resize, Transform
 
 from anomalib_scdae import SCDAE
 from anomalib_scdae.model.torch_model import SCDAEModel
-from anomalib_scdae.model.training.image_cache import CachedImages, always_gives_the_same_images, is_repeatable
+from anomalib_scdae.model.training.image_cache import (
+    CachedImages,
+    ImageCache,
+    always_gives_the_same_images,
+    is_repeatable,
+)
 from anomalib_scdae.model.training.teacher_cache import TeacherCache
 from anomalib_scdae.model.training.training_set import gives_images_as_read, spread_over_training
 from tests.conftest import CHANNELS
@@ -281,3 +287,33 @@ def test_training_sees_the_same_with_and_without_caches(
     assert cached.validation_images == len(data.val_data) > 0
     torch.testing.assert_close(cached.quantiles, plain.quantiles, rtol=0, atol=0)
     torch.testing.assert_close(torch.stack(cached.losses), torch.stack(plain.losses), rtol=1e-3, atol=0)
+
+
+def test_features_are_kept_only_where_they_fit_and_stay_the_same(loco_root: Path) -> None:
+    data = MVTecLOCO(root=loco_root, category="part", num_workers=0)
+    data.setup()
+    model, dataset = SCDAEModel(teacher_out_channels=4), data.train_data
+    room = 4 * 56 * 60 * 2 * len(dataset)
+
+    def is_kept(room: int, *more: Transform) -> bool:
+        pre_processor = PreProcessor(Compose([*more, Resize((256, 272))]))
+        return TeacherCache.fitting(model, (256, 272), dataset, pre_processor, room) is not None
+
+    assert is_kept(room)
+    assert not is_kept(room - 1)
+    assert not is_kept(2 * room, RandomHorizontalFlip())
+
+
+def test_both_caches_share_one_limit(loco_root: Path) -> None:
+    data = MVTecLOCO(root=loco_root, category="part", num_workers=0)
+    data.setup()
+    data.train_data.augmentations = data.val_data.augmentations = Resize((256, 256))
+    size, trainer = 3 * 256 * 256 * 4, SimpleNamespace(datamodule=data, fit_loop=SimpleNamespace())
+    trained, validated = len(data.train_data), len(data.val_data)
+    for images, is_kept in ((trained + validated, True), (trained + validated - 1, False)):
+        cache = ImageCache(images * size / 2**30)
+        cache.on_fit_start(trainer, None)
+        assert isinstance(data.train_data, CachedImages)
+        assert isinstance(data.val_data, CachedImages) is is_kept
+        assert cache.room(trainer) == (0 if is_kept else (validated - 1) * size)
+        cache.on_fit_end(trainer, None)

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 from anomalib_scdae.model.training.inputs import TrainingInputs
 
@@ -46,4 +47,15 @@ def test_others_are_told_and_the_same_in_another_place_are_not(penalty_folder: P
         inputs.penalty_images = others
         with pytest.warns(UserWarning, match="had other penalty images: .*name the former with --model.penalty_images"):
             inputs.open_penalty_images(SIZE, 0, resumed=True)
+    inputs.close()
+
+
+def test_every_step_and_process_has_penalty_images_of_its_own(penalty_folder: Path) -> None:
+    inputs = TrainingInputs("bundled", str(penalty_folder))
+    inputs.open_penalty_images(SIZE, 0, resumed=False)
+    images = inputs._reader.images
+    for step, rank in ((0, 0), (0, 1), (3, 1)):
+        first = (2 * step + rank) * 2
+        expected = torch.stack([images[first], images[first + 1]])
+        assert torch.equal(inputs.read_penalty_images(step, 2, rank, 2), expected)
     inputs.close()

@@ -41,9 +41,12 @@ def test_paper_schedule_is_a_milestone_at_95_percent(steps):
     assert rates("paper", steps) == pytest.approx(expected)
 
 
-@given(st.integers(50, 3000))
+@given(st.integers(1, 3000))
 def test_fast_schedule_rises_stays_and_falls_to_almost_nothing(steps):
     factors = rates("fast", steps)
+    assert min(factors) > 0, "every step learns, also of a very short training"
+    if steps < 50:
+        return
     peak = factors.index(1.0)
     assert factors[0] <= 0.1
     assert factors[: peak + 1] == sorted(factors[: peak + 1])
@@ -53,11 +56,6 @@ def test_fast_schedule_rises_stays_and_falls_to_almost_nothing(steps):
     # Evenly: no step takes more than its share of the way.
     falls = [before - after for before, after in pairwise(factors[peak:])]
     assert max(falls) <= 1.01 / (0.6 * steps)
-
-
-@given(st.integers(1, 20))
-def test_every_step_of_a_very_short_training_learns(steps):
-    assert min(rates("fast", steps)) > 0
 
 
 def test_time_counts_where_it_is_the_limit(monkeypatch):
@@ -206,3 +204,17 @@ def test_a_resumed_training_is_that_of_its_checkpoint_but_for_a_learning_rate_th
     assert rates == pytest.approx([1e-5 * 0.5 * 5 / 18, 1e-5 * 0.6 * 0.01])
     rates, _ = train(SCDAE(**model_arguments), 8, tmp_path / "6.ckpt")
     assert rates == pytest.approx([1e-5 * 0.7 * 5 / 24, 1e-5 * 0.8 * 0.01])
+
+
+@pytest.mark.parametrize(("schedule", "expected"), [("fast", [0.9, False]), ("paper", [0.999, True])])
+def test_a_step_follows_the_schedule(schedule, expected, monkeypatch):
+    model, given = SCDAE(schedule=schedule, teacher_out_channels=4), []
+    model.inputs = SimpleNamespace(read_penalty_images=lambda *_: torch.zeros(1, 3, 256, 256))
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(total_batch_idx=2))
+    model._trainer = SimpleNamespace(fit_loop=loop, global_rank=0, world_size=1, global_step=2)
+    monkeypatch.setattr(model, "share_done", lambda step: 0.2)
+    for name in ("log", "log_dict"):
+        monkeypatch.setattr(model, name, lambda *_, **__: None)
+    monkeypatch.setattr(model.model, "forward", lambda *asked: given.extend(asked[3:]) or {"loss": torch.zeros(())})
+    model.training_step(SimpleNamespace(image=torch.zeros(1, 3, 256, 256)), 0)
+    assert given == expected

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
+from anomalib.data import ImageBatch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anomalib_scdae.model.distances import Distances
+from anomalib_scdae.model.training.calibration import ValidationRecord
 from anomalib_scdae.model.training.teacher_statistics import channel_mean_std
 
 
@@ -28,3 +31,11 @@ def test_a_channel_without_variance_divides_safely(value: float) -> None:
 def test_no_features() -> None:
     with pytest.raises(ValueError, match="at least one image"):
         channel_mean_std([])
+
+
+def test_only_normal_images_calibrate() -> None:
+    batch = ImageBatch(image=torch.zeros(3, 3, 8, 8), gt_label=torch.tensor([0, 1, 0]))
+    record = ValidationRecord.of(batch, Distances(torch.arange(3.0).view(3, 1, 1, 1), torch.arange(3.0)))
+    normal, size = record.normal()
+    assert normal.maps.flatten().tolist() == normal.context.tolist() == [0, 2]
+    assert size == (8, 8)
