@@ -24,6 +24,7 @@ from anomalib_scdae.benchmark.cell.build import (
     save_weights,
 )
 from anomalib_scdae.benchmark.cell.outputs import OutputCollector
+from anomalib_scdae.benchmark.cell.recorder import TrainingRecorder
 from anomalib_scdae.benchmark.cell.write_gallery import write_gallery
 from anomalib_scdae.benchmark.cells import DECISIVE, CellFolder
 from anomalib_scdae.benchmark.store import check_same_files, write_results
@@ -255,3 +256,46 @@ def test_weights_of_a_cell_that_is_not_finished_or_other_networks_are_refused(
     with pytest.raises(UserError, match="first, which were trained with other images: delete that"):
         run.take_over(second, whole, "hash")
     assert second.training() is None
+
+
+class EnoughError(Exception):
+    """What is asked for is known."""
+
+
+@pytest.mark.parametrize("step", [run.train_and_test, run.measure_deployed])
+def test_a_cell_has_the_data_of_its_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: Any) -> None:
+    given = []
+
+    def build(data, seed):
+        given.append(seed)
+        raise EnoughError
+
+    monkeypatch.setattr(run, "build_datamodule", build)
+    with pytest.raises(EnoughError):
+        step(CellFolder(tmp_path, make_cell(seed=3)))
+    assert given == [3]
+
+
+def test_a_training_has_the_cells_seed_and_a_test_full_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    def engine(folder, callbacks, trainer):
+        given.append((callbacks, trainer))
+        raise EnoughError
+
+    monkeypatch.setattr(run, "_engine", engine)
+    folder = CellFolder(tmp_path, make_cell(seed=3, trainer={"precision": "bf16-mixed", "accelerator": "cpu"}))
+    for call in (lambda: run._train(folder, None, None), lambda: run._test(folder, None, None, None)):
+        with pytest.raises(EnoughError):
+            call()
+    (training, _), (_, test) = given
+    assert [c.seed for c in training if isinstance(c, run.OneSeed)] == [3]
+    assert (test["precision"], test["accelerator"]) == ("32-true", "cpu")
+
+
+def test_time_before_an_interruption_counts(tmp_path: Path) -> None:
+    recorder = TrainingRecorder(CellFolder(tmp_path, make_cell()))
+    recorder.load_state_dict({"curve": [], "step_times": [0.25, 0.5, 0.75], "seconds": 100.0})
+    assert recorder.summary() == {"steps": 0, "seconds": 100.0, "steps_per_second": 2.0}

@@ -147,3 +147,51 @@ def test_a_wrong_model_is_told_before_anything_runs(
     assert main([*smoke, "--image_size", "255"]) == 1
     assert "An image size of 255 x 255 is too small" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+class EnoughError(Exception):
+    """What is asked for is known."""
+
+
+def test_options_reach_the_grid_the_header_and_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    def keep(*arguments):
+        given.extend(arguments)
+        raise EnoughError
+
+    monkeypatch.setattr(command, "Comparison", keep)
+    models = [{"name": "A", "class_path": "SCDAE"}, {"name": "B", "class_path": "SCDAE"}]
+    with pytest.raises(EnoughError):
+        command.benchmark(
+            output=tmp_path,
+            name="n",
+            layout="ablation",
+            models=models,
+            seeds=[5],
+            trainer={"max_steps": 7},
+            datasets=[{"class_path": "SyntheticLOCO", "categories": ["pushpins"]}],
+            image_size=[264, 256],
+            teacher="bundled",
+            penalty_images="bundled",
+            lr=0.5,
+            baseline="A",
+            headline="B",
+            keep_weights=False,
+            report_only=True,
+        )
+    _, header, cells, keep_weights = given
+    assert {k: header[k] for k in ("name", "layout", "baseline", "headline")} == {
+        "name": "n",
+        "layout": "ablation",
+        "baseline": "A",
+        "headline": "B",
+    }
+    assert keep_weights is False
+    assert (cells[0].seed, cells[0].trainer, cells[0].image_size) == (5, {"max_steps": 7}, [264, 256])
+    assert cells[0].model["init_args"] == {
+        "image_size": [264, 256],
+        "teacher": "bundled",
+        "penalty_images": "bundled",
+        "lr": 0.5,
+    }

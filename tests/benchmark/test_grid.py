@@ -312,3 +312,13 @@ def test_a_datamodule_gets_a_category_only_if_it_takes_one(
     cells = parse_grid(**settings(datasets=[entry], seeds=[0])).cells()
     assert [cell.category for cell in cells[::2]] == categories
     assert cells[0].data["init_args"] == init_args
+
+
+def test_a_rows_data_go_before_those_of_the_dataset() -> None:
+    grid = parse_grid(
+        models=[{"class_path": "SCDAE", "data": {"train_batch_size": 4}}],
+        seeds=[0],
+        trainer={},
+        datasets=[{"class_path": "SyntheticLOCO", "categories": ["pushpins"], "init_args": {"train_batch_size": 2}}],
+    )
+    assert grid.cells()[0].data["init_args"]["train_batch_size"] == 4

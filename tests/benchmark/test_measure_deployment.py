@@ -4,6 +4,7 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -131,3 +132,30 @@ def test_peaks_are_measured_in_every_precision(monkeypatch) -> None:
     peaks = measure_peaks("cpu", repeats=1)
     assert set(peaks) == {"torch_fp32", "torch_bf16", "openvino_fp32", "openvino_int8"}
     assert all(value > 0 for value in peaks.values())
+
+
+def test_ratio_is_the_models_latency_over_the_baselines() -> None:
+    works = Deployment(None, {"torch_fp32": lambda: None}, {})
+    seconds = pd.DataFrame({"model/torch_fp32": [0.1, 0.2, 0.3], "baseline/torch_fp32": [0.05, 0.1, 0.15]})
+    entry = _latency({"model": works, "baseline": works}, seconds, "torch_fp32")
+    assert entry["ratio"]["median"] == pytest.approx(2)
+    assert entry["images_per_second"] == pytest.approx(5)
+
+
+def test_exports_of_other_weights_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def to_openvino(folder, input_size):
+        made.append(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.bin").write_bytes(b"")
+        (folder / "model.xml").write_text("")
+        return folder / "model.xml"
+
+    model = SimpleNamespace(to_openvino=to_openvino)
+    monkeypatch.setattr(export, "_half_precision", lambda *_: 1 / 0)
+    monkeypatch.setattr(export, "_quantised", lambda *_: 1 / 0)
+    for fingerprint, times in (("a", 1), ("a", 1), ("b", 2)):
+        monkeypatch.setattr(export, "_fingerprint", lambda _, of=fingerprint: of)
+        export.export_openvino(model, tmp_path, image_size=(8, 8), datamodule=None)
+        assert len(made) == times

@@ -388,7 +388,8 @@ def test_markdown_has_every_table_every_error_and_links_to_pictures(tmp_path: Pa
 
 
 def test_report_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    write(tmp_path, make_results())
+    record = make_results()
+    write(tmp_path, {**record, "cells": record["cells"][:4]})
     write_report(tmp_path)
     before = (tmp_path / "report.html").read_text(encoding="utf-8")
     (tmp_path / "results.json").write_text("{", encoding="utf-8")

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from anomalib.data import MVTecLOCO
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from anomalib_scdae.benchmark.baselines import EfficientAdAsShipped
 from anomalib_scdae.benchmark.process import ChildError
-from anomalib_scdae.benchmark.speed import measure_speed, measurement, turns
+from anomalib_scdae.benchmark.speed import inference, measure_speed, measurement, turns
 from anomalib_scdae.benchmark.speed.data import CATEGORY, picture, write_dataset, write_penalty_images
 from anomalib_scdae.benchmark.speed.measurement import Measurement, sample_frame, seconds_per_image, validations
 from anomalib_scdae.benchmark.speed.targets import TARGETS, Extent, verdict
@@ -271,3 +272,11 @@ def test_a_quick_run_measures_every_key(tmp_path: Path) -> None:
     assert steps["fraction_of_peak"]["SCDAE"] > 0
     assert set(details["measurements"]) == set(KEYS)
     assert details["environment"]["torch"] == torch.__version__
+
+
+def test_speed_ratios_are_ours_over_theirs() -> None:
+    fake = SimpleNamespace(details={"measurements": {}}, ratios={})
+    Measurement._add(fake, "key", pd.DataFrame({"SCDAE": [1.0, 1.0], "EfficientAd": [2.0, 2.0]}))
+    assert fake.ratios == {"key": 0.5}
+    timed = pd.DataFrame({"a": [1.0], "b": [2.0]})
+    assert inference._compared(timed, "a", "b").to_dict("list") == {"SCDAE": [1.0], "EfficientAd": [2.0]}

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from anomalib_scdae.benchmark import jobs
-from anomalib_scdae.benchmark.cells import CellFolder, read_json, write_json
+from anomalib_scdae.benchmark.cells import DECISIVE, CellFolder, read_json, write_json
 from anomalib_scdae.benchmark.comparison import Comparison
 from anomalib_scdae.benchmark.display import print_cells
 from anomalib_scdae.benchmark.estimate import Estimator
@@ -210,3 +210,26 @@ def test_estimates_come_from_finished_cells(tmp_path: Path) -> None:
     assert known.seconds(folders[1].cell) == 50.0
     assert known.seconds(make_cell("other", row="another", trainer={"max_steps": 100})) == pytest.approx(100 * 2 + 30)
     assert known.seconds(make_cell("later", weights_of={"id": folders[0].cell.id})) == 30.0  # a test alone
+
+
+OTHER = {
+    "model": {"class_path": "SCDAE", "init_args": {"branches": [[]]}},
+    "data": {"class_path": "Other"},
+    "data_version": 2,
+    "category": "other",
+    "seed": 1,
+    "trainer": {"max_steps": 20},
+    "image_size": 128,
+    "backbone_weights": "packaged",
+    "weights_of": {"id": "another"},
+}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_whatever_decides_makes_a_cell_pending(tmp_path: Path, name: str) -> None:
+    assert set(OTHER) == set(DECISIVE)
+    folder = CellFolder(tmp_path, make_cell())
+    folder.begin()
+    folder.write_result({"status": "finished"})
+    assert folder.status == "finished"
+    assert CellFolder(tmp_path, make_cell(id=folder.cell.id, **{name: OTHER[name]})).status == "pending"
