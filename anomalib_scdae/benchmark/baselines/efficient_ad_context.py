@@ -9,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from anomalib_scdae.benchmark.baselines.efficient_ad import EfficientAdMended
+from anomalib_scdae.benchmark.baselines.normal_images import normal_validation_images
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.gallery.branch_maps import COMBINED, CONTEXT
 from anomalib_scdae.model.context_score import ContextScore, cell_means
@@ -63,12 +64,9 @@ class EfficientAdWithContext(EfficientAdMended):
             self.fit_context(self.trainer.datamodule.train_dataloader())  # type: ignore[attr-defined]
         scores, distances = [], []
         with torch.no_grad():
-            for batch in self.trainer.datamodule.val_dataloader():  # type: ignore[attr-defined]
-                images = self._read(batch)
-                normal = batch.gt_label.to(self.device) == 0
-                if normal.any():
-                    scores.append(self.model(images[normal]).pred_score.flatten())
-                    distances.append(self.context_score(self._averages(images[normal])))
+            for images in normal_validation_images(self):
+                scores.append(self.model(images).pred_score.flatten())
+                distances.append(self.context_score(self._averages(images)))
         if scores:
             self.context_score.standardise(torch.cat(scores).cpu(), torch.cat(distances).cpu())
 

@@ -20,8 +20,8 @@ _GIB = 2**30
 class GalleryMixin:
     """Says before the fit how much memory the gallery will take, and refuses where there is not as much.
 
-    A class that uses it has a :attr:`method`, :meth:`gallery_bytes` and :meth:`start_gallery`; its networks
-    ``add`` images. It comes before Anomalib's ``MemoryBankMixin`` in the order of bases.
+    A class that uses it has a :attr:`method`; its networks tell the ``bytes_of`` images, ``reserve`` room for them, and
+    ``add`` them. It comes before Anomalib's ``MemoryBankMixin`` in the order of bases.
     """
 
     #: What sentences call it.
@@ -34,14 +34,6 @@ class GalleryMixin:
     pre_processor: Any
     _is_fitted: torch.Tensor
 
-    def gallery_bytes(self, count: int, images: torch.Tensor) -> int:
-        """Return the bytes that ``count`` images such as ``images`` ``(B, 3, H, W)`` will take."""
-        raise NotImplementedError
-
-    def start_gallery(self, count: int, images: torch.Tensor) -> None:
-        """Make room for ``count`` such images."""
-        raise NotImplementedError
-
     def on_train_start(self) -> None:
         """Forget an earlier gallery and make room for the new one.
 
@@ -52,8 +44,8 @@ class GalleryMixin:
         batch: Any = first_training_batch(self.trainer)
         images = transformed(self.pre_processor, batch.image)[:1].to(self.device)
         count = len(training_dataset(self.trainer))
-        check_room(f"{self.method}'s gallery of {count} images", self.gallery_bytes(count, images), self.device)
-        self.start_gallery(count, images)
+        check_room(f"{self.method}'s gallery of {count} images", self.model.bytes_of(count, images), self.device)
+        self.model.reserve(count, images)
 
     def training_step(self, batch: Batch, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Put a batch into the gallery; the loss is there for Lightning."""

@@ -105,12 +105,8 @@ class Dadf(Table1Mixin, AnomalibModule):  # type: ignore[misc]
         del args, kwargs
         images = images_of(batch)
         if self.flows_learn:
-            loss, name = self.model.likelihood_loss(images), "train_likelihood"
-        else:
-            loss, name = self.model.reconstruction_loss(images), "train_reconstruction"
-        self.log(name, loss.detach(), on_step=True, on_epoch=False)
-        self.log("train_loss", loss.detach(), on_step=True, on_epoch=True, prog_bar=True)
-        return loss
+            return self.log_losses({"likelihood": self.model.likelihood_loss(images)})
+        return self.log_losses({"reconstruction": self.model.reconstruction_loss(images)})
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return AdamW for the transformer and, as AdamW without decay is Adam, for the flows."""

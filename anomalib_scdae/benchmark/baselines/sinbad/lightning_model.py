@@ -86,15 +86,6 @@ class Sinbad(GalleryMixin, MemoryBankMixin, Table1Mixin, AnomalibModule):
         super().on_load_checkpoint(checkpoint)
         self.model.map_size = getattr(self.pre_processor, "map_size", None)
 
-    def gallery_bytes(self, count: int, images: torch.Tensor) -> int:
-        """Return the bytes of the sets of all images, and of the images during the fit."""
-        return self.model.bytes_of(count, images)
-
-    def start_gallery(self, count: int, images: torch.Tensor) -> None:
-        """Forget the images of an earlier training."""
-        del count, images
-        self.model.start()
-
     @torch.no_grad()
     def fit(self) -> None:
         """Learn what is normal, crop by crop, and the scale of the scores."""

@@ -101,8 +101,9 @@ class SinbadModel(nn.Module):
         sets = sum(elements.numel() for elements in self._sets(images.new_zeros(1, 3, self.crop_side, self.crop_side)))
         return count * (2 * 3 * height * width + 4 * sets) + sum(level.bytes_of(count) for level in self.galleries)
 
-    def start(self) -> None:
-        """Forget the training images."""
+    def reserve(self, count: int, images: Tensor) -> None:
+        """Forget an earlier training's images."""
+        del count, images
         self._images = []
 
     def add(self, images: Tensor) -> None:

@@ -4,7 +4,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from anomalib.models import AnomalibModule
 from anomalib.models.components import MemoryBankMixin
 from anomalib.pre_processing import PreProcessor
@@ -58,14 +57,6 @@ class Spade(GalleryMixin, MemoryBankMixin, Table1Mixin, AnomalibModule):
         if image_size is not None:
             sides = [Resize(tuple(image_size), antialias=True)]
         return PreProcessor(Compose([*sides, Normalize(mean=IMAGENET_MEAN, std=IMAGENET_STD)]))
-
-    def gallery_bytes(self, count: int, images: torch.Tensor) -> int:
-        """Return the bytes of the features of all images."""
-        return self.model.bytes_of(count, images)
-
-    def start_gallery(self, count: int, images: torch.Tensor) -> None:
-        """Make room for the features of all images."""
-        self.model.reserve(count, images)
 
     def fit(self) -> None:
         """Close the gallery."""
