@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
+import numpy as np
 from PIL import Image
 
 from anomalib_scdae.errors import UserError
@@ -88,8 +89,8 @@ def check_depth(path: Path) -> None:
     with opened(path) as image:
         if image.mode != "F" and not image.mode.startswith("I"):
             return
-        _, highest = cast("tuple[float, float]", image.getextrema())
-        if highest > 255 or (image.mode == "F" and highest <= 1):
+        highest = np.asarray(image).max()  # Pillow's own extrema know fewer modes
+        if highest > 255 or (image.mode == "F" and 0 < highest <= 1):
             msg = (
                 f"The values of {path} go up to {highest:g} (mode {image.mode} in Pillow's words), and Anomalib's "
                 f"reader makes 255 of whatever is above: {TO_8_BITS}."

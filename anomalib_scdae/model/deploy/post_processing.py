@@ -55,7 +55,8 @@ class MonotonePostProcessor(PostProcessor):
         and another quantity where it is more.
         """
         super().on_validation_batch_end(trainer, pl_module, outputs, *args, **kwargs)
-        if self.enable_thresholding and outputs.gt_mask is None and outputs.gt_label is not None:
+        has_no_mask = outputs.gt_mask is None and outputs.gt_label is not None and outputs.anomaly_map is not None
+        if self.enable_thresholding and has_no_mask:
             maxima = outputs.anomaly_map.flatten(1).amax(dim=1)
             at_maxima: Any = SimpleNamespace(anomaly_map=maxima, gt_mask=outputs.gt_label)
             self._pixel_threshold_metric.update(at_maxima)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from anomalib.callbacks import ModelCheckpoint
 from anomalib.data import Folder, MVTecLOCO
@@ -227,10 +228,11 @@ class TestImagesWithNothingInThem:
         with pytest.raises(UserError, match=rf"values of {file} go up to {highest} .*8 bits a channel"):
             check_depth(file)
 
-    @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32, np.float32])
+    @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.dtype(">u2"), np.int32, np.float32])
     def test_values_that_fit_into_eight_bits_are_fine_whatever_holds_them(self, kind: type, tmp_path: Path) -> None:
         file = tmp_path / "fine.tiff"
-        Image.fromarray(np.array([[0, 100, 200], [201, 202, 255]], dtype=kind)).save(file)
+        values = np.array([[0, 100, 200], [201, 202, 255]], dtype=kind)
+        tifffile.imwrite(file, values, byteorder=values.dtype.byteorder.replace("|", "="))
         check_depth(file)
         assert len(np.unique(read_image(file))) == 6, "so Anomalib's reader tells them apart"
 
