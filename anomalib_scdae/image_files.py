@@ -90,12 +90,17 @@ def check_depth(path: Path) -> None:
         if image.mode != "F" and not image.mode.startswith("I"):
             return
         highest = np.asarray(image).max()  # Pillow's own extrema know fewer modes
-        if highest > 255 or (image.mode == "F" and 0 < highest <= 1):
-            msg = (
-                f"The values of {path} go up to {highest:g} (mode {image.mode} in Pillow's words), and Anomalib's "
-                f"reader makes 255 of whatever is above: {TO_8_BITS}."
-            )
-            raise UserError(msg)
+        if highest > 255:
+            what = "255 of whatever is above"
+        elif image.mode == "F" and 0 < highest <= 1:
+            what = "whole numbers of them"
+        else:
+            return
+        msg = (
+            f"The values of {path} go up to {highest:g} (mode {image.mode} in Pillow's words), and Anomalib's reader "
+            f"makes {what}: {TO_8_BITS}."
+        )
+        raise UserError(msg)
 
 
 def _is_sound_png(path: Path) -> bool:

@@ -6,7 +6,6 @@ from pathlib import Path
 from statistics import median_low
 from typing import Any
 
-import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from PIL import Image
@@ -16,7 +15,7 @@ from anomalib_scdae.files import replacing
 from anomalib_scdae.gallery.branch_maps import branch_maps_of
 from anomalib_scdae.gallery.compose import compose_gallery
 from anomalib_scdae.gallery.selection import gallery_rows, worst_misses
-from anomalib_scdae.metrics.anomaly_types import told_apart
+from anomalib_scdae.metrics.anomaly_types import types_of
 from anomalib_scdae.metrics.data_sets import masks_of_test
 from anomalib_scdae.metrics.prediction_writer import predictions_of
 from anomalib_scdae.metrics.raw_outputs import RawOutputs
@@ -94,11 +93,12 @@ class GalleryWriter(Callback):
 
 def choose(predictions: Sequence[Prediction]) -> list[Prediction]:
     """Return the image of middle score of each type among those judged rightly, then the worst of the others."""
-    right = [prediction for prediction in predictions if prediction.prediction == prediction.label]
-    types = told_apart(np.array([prediction.type for prediction in right], dtype=str))
     chosen = []
-    for name in sorted(set(types.tolist())):
-        of_type = [prediction for prediction, its in zip(right, types, strict=True) if its == name]
+    right: dict[str, list[Prediction]] = {}
+    for prediction, name in zip(predictions, types_of(predictions).tolist(), strict=True):
+        if prediction.prediction == prediction.label:
+            right.setdefault(name, []).append(prediction)
+    for _, of_type in sorted(right.items()):
         middle = median_low(prediction.score for prediction in of_type)
         chosen.append(next(prediction for prediction in of_type if prediction.score == middle))
     wrong = [prediction for prediction in predictions if prediction.prediction != prediction.label]

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Anomaly types: what they are called, and image AUROC for each apart."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
+
+from anomalib_scdae.metrics.score_files import Prediction
 
 GOOD = "good"
 MEAN = "mean"
@@ -26,6 +28,11 @@ def told_apart(types: NDArray[np.str_]) -> NDArray[np.str_]:
     if len(set(types.tolist()) - {GOOD}) <= MANY_TYPES:
         return types
     return np.where(types == GOOD, GOOD, ANOMALOUS)
+
+
+def types_of(predictions: Iterable[Prediction]) -> NDArray[np.str_]:
+    """Return each image's type as figures have it, ``[N]``; a normal image is good whatever its folder is called."""
+    return told_apart(np.array([GOOD if one.label == 0 else one.type for one in predictions], dtype=str))
 
 
 def short_name(type_name: str) -> str:

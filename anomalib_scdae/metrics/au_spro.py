@@ -90,8 +90,7 @@ class AUsPRO(PerTypeMetric):
             accumulator.merge(other)
             left_out = {**more, **left_out}
         if len({*accumulator.types, *left_out}) > MANY_TYPES:
-            accumulator.merge_types(ANOMALOUS)
-            left_out = {ANOMALOUS: next(iter(left_out.values()))} if left_out else {}
+            accumulator.merge_types(ANOMALOUS, set(accumulator.types) - set(left_out))
         found: dict[str, dict[float, float]] = {}
         for name in sorted({*accumulator.types, *left_out}):
             values = None if name in left_out else accumulator.au_spro(name, self.limits)

@@ -5,7 +5,7 @@ Bergmann, Batzner, Fauser, Sattlegger and Steger, "Beyond Dents and Scratches: L
 Anomaly Detection and Localization", IJCV 2022, section 4.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -107,12 +107,12 @@ class SPROAccumulator:
             ours = self._types.setdefault(name, self._type_summary())
             ours.merge(theirs)
 
-    def merge_types(self, name: str) -> None:
-        """Make one type, ``name``, of all that were seen."""
-        ours = self._type_summary()
-        for theirs in self._types.values():
-            ours.merge(theirs)
-        self._types = {name: ours}
+    def merge_types(self, name: str, types: Collection[str]) -> None:
+        """Make one type, ``name``, of these, and forget all others."""
+        merged = {name: self._type_summary()} if types else {}
+        for each in types:
+            merged[name].merge(self._types[each])
+        self._types = merged
 
     def curve(self, anomaly_type: str) -> Curve | None:
         """Return the curve of one type, over its own images and the good ones; ``None`` without a defect-free pixel."""

@@ -191,6 +191,7 @@ class ContextScore(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         """Make room for as many directions as were found when the score was fitted."""
+        state_dict.pop(f"{prefix}seen", None)  # which earlier commits have saved
         for name in ("directions", "gains"):
             if f"{prefix}{name}" in state_dict:
                 setattr(self, name, getattr(self, name).new_empty(state_dict[f"{prefix}{name}"].shape))
@@ -272,7 +273,8 @@ class _Normal:
 def _kinds(values: np.ndarray) -> np.ndarray:
     """Number the images in order, copies of one with the same number; they need not agree to the last bit."""
     std = values.std(axis=0)
-    steps = np.diff(values, axis=0) / np.where(std > 1e-9, std, 1.0)
+    varies = std > 1e-6 * np.abs(values).mean(axis=0) + 1e-9  # by more than rounding
+    steps = np.diff(values, axis=0) / np.where(varies, std, np.inf)
     return np.concatenate([[0], np.cumsum(np.sqrt(np.square(steps).mean(axis=1)) > SAME)])
 
 

@@ -50,8 +50,12 @@ def test_a_right_image_is_a_usual_one() -> None:
 
 
 def test_folders_that_number_parts_are_no_types() -> None:
-    given = [Prediction(f"{part}.png", f"part{part:03}", part / 100, 1, 1) for part in range(MANY_TYPES + 1)]
-    assert [one.type for one in choose([*given, Prediction("good.png", "good", 0.1, 0, 0)])] == ["part010", "good"]
+    parts = range(MANY_TYPES + 1)
+    bad = [Prediction(f"bad{part}.png", f"part{part:03}", 0.5 + part / 100, 1, 1) for part in parts]
+    good = [Prediction(f"good{part}.png", f"part{part:03}", part / 100, 0, 0) for part in parts]
+    assert [one.path for one in choose([*bad, *good])] == ["bad10.png", "good10.png"]
+    missed = [one._replace(prediction=0) for one in bad[:5]]  # fewer folders with an image that was judged rightly
+    assert [one.path for one in choose([*missed, *bad[5:], *good])][:2] == ["bad12.png", "good10.png"]
 
 
 def test_wrong_images_begin_with_the_one_that_most_others_contradict() -> None:

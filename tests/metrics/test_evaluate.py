@@ -15,10 +15,13 @@ from torchvision.transforms.v2.functional import resize
 
 from anomalib_scdae.cli import main
 from anomalib_scdae.errors import UserError
-from anomalib_scdae.metrics.evaluate import evaluate
+from anomalib_scdae.metrics.anomaly_types import MANY_TYPES
+from anomalib_scdae.metrics.evaluate import _metrics, evaluate
 from anomalib_scdae.metrics.exported import load_exported
+from anomalib_scdae.metrics.ground_truth import GroundTruth, Region
 from anomalib_scdae.metrics.map_files import map_file
 from anomalib_scdae.metrics.score_files import Prediction, write_predictions
+from anomalib_scdae.metrics.spro import SPROAccumulator
 from tests.loco_data import CONFIG, TYPES, make_category, write_image
 from tests.spro_reference import Channel, brute_force_au_spro
 
@@ -302,3 +305,14 @@ def test_an_image_is_resized_to_a_fixed_size(tmp_path):
     infer = load_exported(brightness_model(tmp_path / "model.xml", [1, 3, 26, 34]))
     expected = resize(torch.from_numpy(pixels).permute(2, 0, 1) / 255, [26, 34], antialias=True).mean(0)
     np.testing.assert_allclose(infer(tmp_path / "a.png").anomaly_map, expected, atol=1e-4)
+
+
+def test_folders_that_number_parts_are_one_type_in_both_figures():
+    accumulator, truth = SPROAccumulator(exact=True), GroundTruth((4, 4), (Region(np.array([0, 1]), 2),))
+    names = [f"part{part}" for part in range(MANY_TYPES + 1)]
+    for name in names:
+        accumulator.add_anomalous(name, np.eye(4, dtype=np.float32), truth)
+    scores = np.arange(len(names) + 1, dtype=float)
+    found = _metrics(accumulator, scores, np.array(["good", *names]), [0.3])
+    assert found["classification"]["auc_roc"] == {"anomalous": 1}
+    assert list(found["localization"]["auc_spro"]) == ["anomalous"]

@@ -111,7 +111,7 @@ def test_types_that_are_merged_are_as_one(images):
     for index, (scores, of_image) in enumerate(zip(maps, channels, strict=True)):
         truth = truth_of(scores.shape, of_image)
         merged.add_anomalous(f"type{index}", scores, truth) if of_image else merged.add_good(scores)
-    merged.merge_types(TYPE)
+    merged.merge_types(TYPE, merged.types)
     assert merged.types == [TYPE]
     assert merged.au_spro(TYPE) == pytest.approx(accumulate(maps, channels, exact=True).au_spro(TYPE), abs=1e-9)
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from anomalib_scdae.benchmark.cell.maps import Parts
 from anomalib_scdae.files import replacing
 from anomalib_scdae.gallery.branch_maps import COMBINED
-from anomalib_scdae.metrics.anomaly_types import GOOD, MEAN, auroc_per_type, short_name, told_apart, with_mean
+from anomalib_scdae.metrics.anomaly_types import GOOD, MEAN, auroc_per_type, short_name, types_of, with_mean
 from anomalib_scdae.metrics.data_sets import masks_of_test
 from anomalib_scdae.metrics.prediction_writer import predictions_of
 from anomalib_scdae.metrics.raw_outputs import RawOutputs
@@ -85,7 +85,7 @@ class OutputCollector(Callback):
     @property
     def types(self) -> NDArray[np.str_]:
         """Each image's anomaly type; a normal image is good whatever its folder is called."""
-        return told_apart(np.array([GOOD if one.label == 0 else one.type for one in self.predictions]))
+        return types_of(self.predictions)
 
     def auroc(self) -> dict[str, float]:
         """Return the image AUROC per anomaly type, and its mean."""

@@ -5,13 +5,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from anomalib_scdae.benchmark.cell.evenly import evenly_chosen
 from anomalib_scdae.benchmark.cell.outputs import OutputCollector
 from anomalib_scdae.files import replacing
 from anomalib_scdae.gallery import common_range, compose_gallery, gallery_rows, worst_misses
-from anomalib_scdae.metrics.anomaly_types import told_apart
+from anomalib_scdae.metrics.anomaly_types import types_of
 from anomalib_scdae.metrics.score_files import Prediction
 
 SAMPLES_PER_TYPE = 3
@@ -55,7 +53,7 @@ def write_gallery(outputs: OutputCollector, folder: Path, relative_to: Path) -> 
 
 def _samples(predictions: Sequence[Prediction]) -> Iterator[tuple[str, Prediction]]:
     """Choose images of each type, evenly spread over the folder, the same ones for every model."""
-    types = told_apart(np.array([prediction.type for prediction in predictions], dtype=str))
+    types = types_of(predictions)
     for name in sorted(set(types.tolist())):
         of_type = sorted((p for p, its in zip(predictions, types, strict=True) if its == name), key=lambda p: p.path)
         yield from (("sample", prediction) for prediction in evenly_chosen(of_type, SAMPLES_PER_TYPE))

@@ -44,5 +44,9 @@ def _work(recipe: Recipe, job: Job, folder: Path) -> None:
     """Do one job in a process of its own."""
     import cv2
 
+    threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
-    write(recipe, job, folder)
+    try:
+        write(recipe, job, folder)
+    finally:  # where joblib cannot have processes, this is the caller's
+        cv2.setNumThreads(threads)

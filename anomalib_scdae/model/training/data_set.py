@@ -99,10 +99,16 @@ def check_before_training(datamodule: Any) -> None:
     if len(images) > MANY_IMAGES:
         rank_zero_info(f"Reading {len(images)} images once to see that all can be read.")
     in_threads(check_image, dict.fromkeys([*images, *chain.from_iterable(channels.values())]))
-    in_threads(check_depth, images)
+    read = [dataset for dataset in datasets.values() if _reads_as_anomalib(dataset)]
+    in_threads(check_depth, dict.fromkeys(path for dataset in read for path in image_paths(dataset)))
     for name, dataset in datasets.items():
         _check_sizes({image: channels[image] for image in masks[name] if channels[image]}, resized=_is_resized(dataset))
     _tell_what_is_left_out(masks["test_data"])
+
+
+def _reads_as_anomalib(dataset: Any) -> bool:
+    """Tell whether Anomalib's own code reads files; other code may know what to do with more than 8 bits."""
+    return isinstance(dataset, AnomalibDataset) and type(dataset).__getitem__.__module__.startswith("anomalib.data.")
 
 
 def _is_resized(dataset: Any) -> bool:
