@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Anomaly types: what they are called, and image AUROC for each apart."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,14 @@ def anomaly_type(image_path: str | Path) -> str:
     return Path(image_path).parent.name
 
 
+def are_types(names: Collection[str]) -> bool:
+    """Tell whether folders' names can be types of anomalies: there are too many where they number parts."""
+    return len(names) <= MANY_TYPES
+
+
 def told_apart(types: NDArray[np.str_]) -> NDArray[np.str_]:
     """Return each image's type, ``[N]``, with one name for all anomalous ones where there are too many to be types."""
-    if len(set(types.tolist()) - {GOOD}) <= MANY_TYPES:
+    if are_types(set(types.tolist()) - {GOOD}):
         return types
     return np.where(types == GOOD, GOOD, ANOMALOUS)
 

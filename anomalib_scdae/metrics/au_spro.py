@@ -15,7 +15,7 @@ from torch import Tensor
 
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.image_files import image_shape
-from anomalib_scdae.metrics.anomaly_types import ANOMALOUS, MANY_TYPES, anomaly_type, short_name, with_mean
+from anomalib_scdae.metrics.anomaly_types import anomaly_type, short_name, with_mean
 from anomalib_scdae.metrics.ground_truth import GroundTruthReader
 from anomalib_scdae.metrics.per_type import PerTypeMetric, gather
 from anomalib_scdae.metrics.spro import FPR_LIMITS, SPROAccumulator
@@ -89,8 +89,7 @@ class AUsPRO(PerTypeMetric):
         for other, more in others:
             accumulator.merge(other)
             left_out = {**more, **left_out}
-        if len({*accumulator.types, *left_out}) > MANY_TYPES:
-            accumulator.merge_types(ANOMALOUS, set(accumulator.types) - set(left_out))
+        accumulator.tell_apart(left_out)
         found: dict[str, dict[float, float]] = {}
         for name in sorted({*accumulator.types, *left_out}):
             values = None if name in left_out else accumulator.au_spro(name, self.limits)

@@ -17,15 +17,7 @@ from rich.table import Column, Table
 from anomalib_scdae.errors import UserError
 from anomalib_scdae.files import write_json
 from anomalib_scdae.image_files import image_shape, is_image
-from anomalib_scdae.metrics.anomaly_types import (
-    ANOMALOUS,
-    GOOD,
-    MANY_TYPES,
-    MEAN,
-    auroc_per_type,
-    short_name,
-    with_mean,
-)
+from anomalib_scdae.metrics.anomaly_types import GOOD, MEAN, auroc_per_type, short_name, with_mean
 from anomalib_scdae.metrics.exported import Precision, write_predictions_of
 from anomalib_scdae.metrics.ground_truth import (
     GroundTruth,
@@ -227,8 +219,7 @@ def _ground_truth(image: _TestImage, config: Mapping[int, Saturation] | None) ->
 def _metrics(
     accumulator: SPROAccumulator, scores: NDArray[np.float64], types: NDArray[np.str_], limits: Sequence[float]
 ) -> Metrics:
-    if len(accumulator.types) > MANY_TYPES:
-        accumulator.merge_types(ANOMALOUS, accumulator.types)
+    accumulator.tell_apart()
     found = {name: accumulator.au_spro(name, limits) for name in accumulator.types}
     per_limit = {
         str(limit): with_mean({name: values[limit] for name, values in found.items() if values is not None})

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from anomalib_scdae.metrics.anomaly_types import ANOMALOUS, are_types
 from anomalib_scdae.metrics.ground_truth import GroundTruth, Region
 from anomalib_scdae.metrics.score_summary import ScoreSummary, first_of_each
 
@@ -113,6 +114,11 @@ class SPROAccumulator:
         for each in types:
             merged[name].merge(self._types[each])
         self._types = merged
+
+    def tell_apart(self, left_out: Collection[str] = ()) -> None:
+        """Make one type of all, but those that are ``left_out``, where there are too many to be types."""
+        if not are_types({*self._types, *left_out}):
+            self.merge_types(ANOMALOUS, self._types.keys() - set(left_out))
 
     def curve(self, anomaly_type: str) -> Curve | None:
         """Return the curve of one type, over its own images and the good ones; ``None`` without a defect-free pixel."""

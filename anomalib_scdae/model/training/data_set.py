@@ -15,6 +15,7 @@ from anomalib_scdae.image_files import check_depth, check_image, image_shape, in
 from anomalib_scdae.metrics.anomaly_types import GOOD, anomaly_type
 from anomalib_scdae.metrics.data_sets import image_paths, named_masks
 from anomalib_scdae.metrics.ground_truth import GroundTruthReader, mask_files, mask_shape, size_of
+from anomalib_scdae.model.training.training_set import is_read_by_anomalib
 from anomalib_scdae.sentences import in_one_line, is_of_disk
 
 #: What Anomalib's reader of MVTec LOCO AD takes for an image.
@@ -99,16 +100,12 @@ def check_before_training(datamodule: Any) -> None:
     if len(images) > MANY_IMAGES:
         rank_zero_info(f"Reading {len(images)} images once to see that all can be read.")
     in_threads(check_image, dict.fromkeys([*images, *chain.from_iterable(channels.values())]))
-    read = [dataset for dataset in datasets.values() if _reads_as_anomalib(dataset)]
+    # Other code than Anomalib's may know what to do with more than 8 bits.
+    read = filter(is_read_by_anomalib, datasets.values())
     in_threads(check_depth, dict.fromkeys(path for dataset in read for path in image_paths(dataset)))
     for name, dataset in datasets.items():
         _check_sizes({image: channels[image] for image in masks[name] if channels[image]}, resized=_is_resized(dataset))
     _tell_what_is_left_out(masks["test_data"])
-
-
-def _reads_as_anomalib(dataset: Any) -> bool:
-    """Tell whether Anomalib's own code reads files; other code may know what to do with more than 8 bits."""
-    return isinstance(dataset, AnomalibDataset) and type(dataset).__getitem__.__module__.startswith("anomalib.data.")
 
 
 def _is_resized(dataset: Any) -> bool:

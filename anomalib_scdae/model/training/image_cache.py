@@ -17,6 +17,8 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import CenterCrop, Compose, Grayscale, Identity, Resize, Transform
 from torchvision.tv_tensors import Mask, TVTensor, wrap
 
+from anomalib_scdae.model.training.training_set import is_read_by_anomalib
+
 #: A datamodule's datasets that are read again and again, the one that is read most first.
 CACHED_DATASETS = ("train_data", "val_data")
 
@@ -38,8 +40,7 @@ def always_gives_the_same_images(dataset: Any) -> bool:
     """
     original = dataset.original if isinstance(dataset, CachedImages) else dataset
     return (
-        isinstance(original, AnomalibDataset)
-        and type(original).__getitem__.__module__.startswith("anomalib.data.")
+        is_read_by_anomalib(original)
         and is_repeatable(original.augmentations)
         and original.samples.image_path.is_unique
     )

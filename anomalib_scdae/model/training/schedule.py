@@ -80,6 +80,12 @@ def timers_of(trainer: Trainer) -> list[Timer]:
     return [callback for callback in trainer.callbacks if isinstance(callback, Timer)]  # type: ignore[attr-defined]
 
 
+def known_steps(trainer: Trainer) -> float:
+    """Return the steps that a training will have; infinite where nothing limits them, or nobody knows an epoch's."""
+    steps = trainer.estimated_stepping_batches
+    return float("inf") if steps == -1 else steps
+
+
 def share_done(trainer: Trainer, step: int, default_steps: int, set_up_seconds: float = 0.0) -> float:
     """Return which share of a training is done with a step: of its steps or of its time, whichever is more.
 
@@ -95,9 +101,9 @@ def share_done(trainer: Trainer, step: int, default_steps: int, set_up_seconds: 
     if any(isinstance(callback, _LRCallback) for callback in trainer.callbacks):  # type: ignore[attr-defined]
         return 0.0
     by_time = [share for timer in timers_of(trainer) if (share := _share_of_time(timer, set_up_seconds)) is not None]
-    steps = trainer.estimated_stepping_batches
-    if steps in (float("inf"), -1):  # the latter where epochs limit it, and nobody knows how many steps one has
-        steps = float("inf") if by_time else default_steps
+    steps = known_steps(trainer)
+    if steps == float("inf") and not by_time:
+        steps = default_steps
     share = min(1.0, max([(step + 1) / steps, *by_time]))
     return trainer.strategy.broadcast(share) if by_time and trainer.world_size > 1 else share
 

@@ -8,6 +8,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 
+from anomalib_scdae.model.training.schedule import known_steps
+
 #: Batches below this size are what the paper and its readers use; nothing need be said about them.
 LARGE_BATCH = 4
 
@@ -37,9 +39,10 @@ class StepTimeNotice(Callback):
         if self._batches != 2 or pl_module.device.type != "cpu" or len(batch.image) < LARGE_BATCH:
             return
         seconds = (time.perf_counter() - self._start) * trainer.accumulate_grad_batches
-        steps = trainer.estimated_stepping_batches
-        known = steps not in (float("inf"), -1)
-        total = f", {steps:,.0f} steps about {timedelta(seconds=round(seconds * steps))}" if known else ""
+        steps = known_steps(trainer)
+        total = (
+            "" if steps == float("inf") else f", {steps:,.0f} steps about {timedelta(seconds=round(seconds * steps))}"
+        )
         rank_zero_warn(
             f"Batch size {len(batch.image)} on a CPU: a step takes about {seconds:.0f} s{total}. The paper trains with "
             "batch size 1 (--data.train_batch_size 1), whose steps are as many times shorter."

@@ -55,6 +55,11 @@ def gives_images_as_read(trainer: Trainer) -> bool:
     return not any(is_overridden(hook, owner, parent) for hook in BATCH_HOOKS for parent, owner in owners.items())
 
 
+def is_read_by_anomalib(dataset: Any) -> bool:
+    """Tell whether Anomalib's own code reads a dataset's files."""
+    return isinstance(dataset, AnomalibDataset) and type(dataset).__getitem__.__module__.startswith("anomalib.data.")
+
+
 def has_training_set(trainer: Trainer) -> bool:
     """Return whether :func:`training_dataset` would find one."""
     return hasattr(getattr(trainer, "datamodule", None), "train_data") or trainer.train_dataloader is not None
